@@ -1,0 +1,43 @@
+"""Random choices come from names, never from global state.
+
+``generator("rows", task, domain, draw)`` gives the same stream on every machine, whatever else was drawn before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def digest(*parts: object) -> str:
+    """Hash of JSON-like parts as 40 hex digits (BLAKE2b, 160 bits)."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
+
+def number(*name: object) -> int:
+    """A 63-bit seed from a name."""
+    return int(digest(*name)[:16], 16) >> 1
+
+
+def generator(*name: object) -> np.random.Generator:
+    """A numpy generator of its own for this name."""
+    return np.random.default_rng(number(*name))
+
+
+def uniform(*name: object) -> float:
+    """One number in [0, 1) from a name."""
+    return int(digest(*name)[:13], 16) / 16**13
+
+
+def order(ids: Sequence[str], *name: object) -> npt.NDArray[np.int64]:
+    """A permutation of positions that depends only on each id and the name.
+
+    Every id gets its own place in the order, so adding or removing one row leaves the order of the others as it was.
+    """
+    keys = [digest(*name, row_id) for row_id in ids]
+    return np.array(sorted(range(len(ids)), key=lambda position: (keys[position], ids[position])), dtype=np.int64)
