@@ -1,0 +1,258 @@
+"""Tables → rows with ids, labels by name, domains, groups and given splits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lowres import seeds
+from lowres.data.leaks import Finding
+from lowres.data.rows import Rows
+from lowres.data.sources import Piece
+from lowres.data.spec import TaskSpec
+from lowres.data.tables import Table, read_table, unescape
+from lowres.errors import DataError, nearest
+
+SPLITS: Final = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One row before it has an id; ``where`` is for messages."""
+
+    where: str
+    text: str
+    label: str
+    domain: str
+    split: str | None
+    group: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All rows of a task before any split: per domain the rows and, if the data say so, the part of each row."""
+
+    labels: tuple[str, ...]
+    domains: dict[str, tuple[Rows, tuple[str, ...] | None]]
+    left_out: tuple[Finding, ...]
+
+
+def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
+    """Read all tables of a task.
+
+    Raises:
+        DataError: Anything that makes the rows unusable, with file and line.
+    """
+    raws: list[Raw] = []
+    left_out: Counter[str] = Counter()
+    for piece in pieces:
+        found, dropped = _rows_of(spec, piece)
+        raws += found
+        left_out += dropped
+    domains = _names("domain", spec.domains, (raw.domain for raw in raws))
+    left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
+    raws = [raw for raw in raws if raw.domain in domains]
+    labels = _names("label", spec.labels, (raw.label for raw in raws))
+    _check_labels(raws, labels, domains)
+    return Assembled(
+        labels,
+        {domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain]) for domain in domains},
+        tuple(Finding("left out", domain, "", domain, rows) for domain, rows in sorted(left_out.items())),
+    )
+
+
+def _rows_of(spec: TaskSpec, piece: Piece) -> tuple[list[Raw], Counter[str]]:
+    table = read_table(piece.data, piece.name, spec.table)
+    columns = spec.columns
+    raw_labels = [label.strip() for label in table.column(columns.label, "--label-column")]
+    meaning = _meaning(spec, table)
+    domains = _domains(spec, piece, table)
+    texts = [
+        unescape(text, spec.table.unescape_html) if spec.table.unescape_html else text
+        for text in table.column(columns.text, "--text-column")
+    ]
+    ids = _optional(table, columns.id)
+    splits = [piece.split] * len(table) if piece.split else _splits(table, columns.split)
+    _refuse_empty(table, "text", texts)
+    _refuse_empty(table, "label", raw_labels)
+    _refuse_empty(table, "domain", [domain if domain is not None else "open" for domain in domains])
+    groups = _groups(spec, table)
+    rows: list[Raw] = []
+    dropped: Counter[str] = Counter()
+    for place, line in enumerate(table.lines):
+        known = meaning(raw_labels[place], line)
+        domain = (known[1] if known else None) or domains[place]
+        if known is None:
+            dropped[domain or "(none)"] += 1
+            continue
+        where = f"{table.name}, line {line}"
+        if domain is None:
+            raise DataError(f"{where}: the row has no domain", hint="name a domain for every value of the label")
+        rows.append(Raw(where, texts[place], known[0], domain, splits[place], groups[place], ids[place]))
+    return rows, dropped
+
+
+def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, str | None] | None]:
+    """Value of the label column → label and perhaps domain; None leaves the row out."""
+
+    def by_band(value: str, line: int) -> tuple[str, str | None] | None:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isnan(number):
+            raise DataError(f"{table.name}, line {line}: {value!r} is no number", expected="a number to put in a band")
+        return next(((band.label, None) for band in spec.bands if band.holds(number)), None)
+
+    def by_value(value: str, line: int) -> tuple[str, str | None] | None:
+        meaning = spec.values.get(value)
+        return (meaning.label, meaning.domain) if meaning else None
+
+    if spec.bands:
+        return by_band
+    if spec.values:
+        return by_value
+    return lambda value, line: (value, None)
+
+
+def _domains(spec: TaskSpec, piece: Piece, table: Table) -> list[str | None]:
+    if piece.domain is not None:
+        return [piece.domain] * len(table)
+    if any(meaning.domain for meaning in spec.values.values()):
+        return [None] * len(table)
+    column = spec.columns.domain
+    return [name.strip() for name in table.column(column, "--domain-column")]
+
+
+def _optional(table: Table, column: str) -> list[str]:
+    return table.column(column) if column in table.columns else [""] * len(table)
+
+
+def _splits(table: Table, column: str) -> list[str | None]:
+    if column not in table.columns:
+        return [None] * len(table)
+    values = [value.strip().casefold() for value in table.column(column)]
+    for value, line in zip(values, table.lines, strict=True):
+        if value not in SPLITS:
+            close = nearest(value, SPLITS)
+            raise DataError(
+                f"{table.name}, line {line}: unknown split",
+                got=repr(value),
+                expected="train, dev (or validation), test",
+                hint=f"did you mean {close[0]!r}?" if close else f"rename the column {column!r} if it means no split",
+            )
+    return [SPLITS[value] for value in values]
+
+
+def _groups(spec: TaskSpec, table: Table) -> list[str]:
+    """The group of each row, ``""`` where the row stands for itself; those from the id column keep a mark."""
+    column = spec.columns.group
+    if column is None:
+        return [""] * len(table)
+    values = [value.strip() for value in table.column(column, "--group-column")]
+    if spec.columns.group_pattern is not None:
+        matches = [re.search(spec.columns.group_pattern, value) for value in values]
+        values = [match.group(1) if match else "" for match in matches]
+    local = column == spec.columns.id
+    return [f"/{value}" if local and value else value for value in values]
+
+
+def _refuse_empty(table: Table, what: str, values: Sequence[str]) -> None:
+    empty = [line for line, value in zip(table.lines, values, strict=True) if not value.strip()]
+    if empty:
+        raise DataError(
+            f"{table.name}, line {empty[0]}: empty {what} ({len(empty)} such rows)",
+            expected=f"a {what} in every row",
+            hint=f"fill in or delete these rows: lines {', '.join(map(str, empty[:10]))}",
+        )
+
+
+def _names(kind: str, listed: tuple[str, ...], found: Iterable[str]) -> tuple[str, ...]:
+    """The names listed in the task file if there are any, else those that occur, sorted."""
+    known = sorted(set(found))
+    if not listed:
+        return tuple(known)
+    for name in listed:
+        if name not in known:
+            close = nearest(name, known)
+            raise DataError(
+                f"no row has the {kind} {name!r}",
+                got=f"{kind}s {', '.join(known)}" if known else "no rows",
+                hint=f"did you mean {close[0]!r}?" if close else None,
+            )
+    return listed
+
+
+def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...]) -> None:
+    for raw in raws:
+        if raw.label not in labels:
+            close = nearest(raw.label, labels)
+            raise DataError(
+                f"{raw.where}: unknown label",
+                got=repr(raw.label),
+                expected=f"one of: {', '.join(labels)}",
+                hint=f"did you mean {close[0]!r}?" if close else "list it under labels: in the task file",
+            )
+    if len(labels) < 2:
+        raise DataError("all rows have one label", got=", ".join(labels) or "no rows", expected="two labels or more")
+    by_domain = {domain: sorted({raw.label for raw in raws if raw.domain == domain}) for domain in domains}
+    for domain, found in by_domain.items():
+        if len(found) < len(labels):
+            missing = ", ".join(repr(label) for label in labels if label not in found)
+            raise DataError(
+                f"labels differ between domains: domain {domain!r} has no row of {missing}",
+                got="; ".join(f"{name}: {', '.join(names)}" for name, names in by_domain.items()),
+                expected="the same names in every domain",
+                hint="rename labels under values: or choose domains under domains: in a task file",
+            )
+
+
+def _domain_rows(domain: str, raws: list[Raw]) -> tuple[Rows, tuple[str, ...] | None]:
+    ids = _ids(domain, raws)
+    groups = [
+        f"{domain}{raw.group}" if raw.group.startswith("/") else raw.group or row_id
+        for raw, row_id in zip(raws, ids, strict=True)
+    ]
+    rows = Rows(domain, tuple(ids), tuple(raw.text for raw in raws), tuple(raw.label for raw in raws), tuple(groups))
+    given = [raw.split for raw in raws]
+    if not any(given):
+        return rows, None
+    for raw in raws:
+        if raw.split is None:
+            raise DataError(f"{raw.where}: no split, while other rows of domain {domain!r} have one")
+    return rows, tuple(split for split in given if split is not None)
+
+
+def _ids(domain: str, raws: list[Raw]) -> list[str]:
+    """The given id, else a hash of text and label with a counter for repeats, so that other rows do not matter."""
+    ids: list[str] = []
+    seen: dict[str, str] = {}
+    repeats: Counter[str] = Counter()
+    for raw in raws:
+        name = raw.id.strip()
+        if name and name in seen:
+            raise DataError(
+                f"{raw.where}: the id {name!r} occurs twice in domain {domain!r}",
+                got=f"first in {seen[name]}",
+                hint="make ids unique, or rename the column so that ids are made from the texts",
+            )
+        if name:
+            seen[name] = raw.where
+        else:
+            content = seeds.digest("row", raw.text, raw.label)[:16]
+            repeats[content] += 1
+            name = f"#{content}" + (f"-{repeats[content]}" if repeats[content] > 1 else "")
+        ids.append(f"{domain}/{name}")
+    return ids

@@ -1,0 +1,210 @@
+"""Rows that are (nearly) the same must not be trained on and tested on: they leave train and dev, never test.
+
+Two rows are the same if their normalised texts are equal, or if the smaller one shares at least 0.9 of its distinct
+word 5-grams with the larger one. Two guards keep a stock phrase from wiping out a document: rows under five words only
+match exactly, and the smaller row needs at least ``MIN_GRAMS`` 5-grams (a sentence of 12 words) unless the larger row
+is at most twice its size.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lowres.data.rows import Positions, Rows
+from lowres.data.splits import Parts
+
+GRAM: Final = 5
+MIN_GRAMS: Final = 8
+_CHUNK: Final = 20_000_000  # multiply-adds of one block of the sparse product; bounds its memory to a few hundred MB
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A count of rows of one kind.
+
+    Kinds: ``left out`` (no label of the task), ``test overlap`` and ``dev overlap`` (removed from ``split``, because a
+    row of that part of ``other`` is the same), ``conflict`` and ``duplicate`` (removed from train), ``test duplicate``
+    and ``shared group`` (kept, only counted). The domain of rows that were left out may be unknown: ``(none)``.
+    """
+
+    kind: str
+    domain: str
+    split: str
+    other: str
+    rows: int
+
+
+@cache
+def _punctuation() -> dict[int, str]:
+    return {code: " " for code in range(0x20000) if unicodedata.category(chr(code)).startswith("P")}
+
+
+def normalise(text: str) -> str:
+    """NFKC, case folded, punctuation and runs of white space made one space; a text of punctuation only keeps it."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.translate(_punctuation()).split()) or " ".join(folded.split())
+
+
+def remove(domains: dict[str, tuple[Rows, Parts]]) -> tuple[dict[str, Parts], list[Finding]]:
+    """Take the rows that leak out of train and dev.
+
+    In this order: train and dev rows the same as a test row of any domain; train rows the same as a dev row of any
+    domain; train rows of one domain with the same normalised text under different labels (all of them); all but one
+    (the smallest id) of the train rows of one domain with the same normalised text.
+
+    Args:
+        domains: All rows and the parts of each domain of a task.
+
+    Returns:
+        The parts without the rows that leave, and what was counted.
+    """
+    table = _Table(domains)
+    findings: list[Finding] = []
+    kept = np.ones(len(table.place), dtype=bool)
+    for leavers, against, kind in ((("train", "dev"), "test", "test overlap"), (("train",), "dev", "dev overlap")):
+        left = np.flatnonzero(kept & np.isin(table.place, leavers))
+        right = np.flatnonzero(kept & (table.place == against))
+        partner = table.partners(left, right)
+        hits = left[partner >= 0]
+        kept[hits] = False
+        where = zip(table.domain[hits], table.place[hits], table.domain[partner[partner >= 0]], strict=True)
+        findings += _tally(kind, where)
+    for kind, gone in table.repeats(kept):
+        kept[gone] = False
+        findings += _tally(kind, ((table.domain[row], "train", table.domain[row]) for row in gone))
+    findings += _tally("test duplicate", ((name, "test", name) for name in table.test_duplicates()))
+    return {
+        name: Parts(*(part[kept[start + part]] for part in parts))
+        for (name, (_, parts)), start in zip(domains.items(), table.starts, strict=True)
+    }, findings
+
+
+def _tally(kind: str, where: Iterable[tuple[str, str, str]]) -> list[Finding]:
+    counts = Counter((str(domain), str(split), str(other)) for domain, split, other in where)
+    return [Finding(kind, *key, count) for key, count in sorted(counts.items())]
+
+
+class _Table:
+    """All rows of all domains in one sequence, with what the rules compare."""
+
+    def __init__(self, domains: dict[str, tuple[Rows, Parts]]) -> None:
+        every = [rows for rows, _ in domains.values()]
+        sizes = [len(rows) for rows in every]
+        self.starts = np.cumsum([0, *sizes])[:-1]
+        self.ids = [row_id for rows in every for row_id in rows.ids]
+        self.labels = [label for rows in every for label in rows.labels]
+        self.domain = np.repeat(np.array(list(domains), dtype=object), sizes)
+        self.place = np.full(sum(sizes), "", dtype="U5")
+        for start, (_, parts) in zip(self.starts, domains.values(), strict=True):
+            for name, part in parts._asdict().items():
+                self.place[start + part] = name
+        texts = [normalise(text) for rows in every for text in rows.texts]
+        numbers: dict[str, int] = {}
+        self.key = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+        self.grams = gram_matrix(texts)
+
+    def partners(self, left: Positions, right: Positions) -> Positions:
+        """For each row of ``left`` one row of ``right`` that is the same, or −1."""
+        first = {int(self.key[row]): int(row) for row in right[::-1]}
+        found = np.array([first.get(int(self.key[row]), -1) for row in left], dtype=np.int64)
+        open_ = np.flatnonzero(found < 0)
+        near = nearly_same(self.grams[left[open_]], self.grams[right])
+        found[open_[near >= 0]] = right[near[near >= 0]]
+        return found
+
+    def repeats(self, kept: Mask) -> list[tuple[str, list[int]]]:
+        """Conflicting and repeated train rows within each domain."""
+        same: dict[tuple[str, int], list[int]] = {}
+        for row in np.flatnonzero(kept & (self.place == "train")):
+            same.setdefault((self.domain[row], int(self.key[row])), []).append(int(row))
+        conflicts: list[int] = []
+        duplicates: list[int] = []
+        for rows in same.values():
+            if len({self.labels[row] for row in rows}) > 1:
+                conflicts += rows
+            else:
+                duplicates += sorted(rows, key=lambda row: self.ids[row])[1:]
+        return [("conflict", conflicts), ("duplicate", duplicates)]
+
+    def test_duplicates(self) -> list[str]:
+        seen: Counter[tuple[str, int]] = Counter(
+            (self.domain[row], int(self.key[row])) for row in np.flatnonzero(self.place == "test")
+        )
+        return [domain for (domain, _), count in seen.items() for _ in range(count - 1)]
+
+
+def gram_matrix(texts: Sequence[str]) -> Any:
+    """Which distinct word 5-grams each text has: a sparse 0/1 matrix [texts, grams]."""
+    from scipy.sparse import csr_matrix
+
+    words = [text.split() for text in texts]
+    vocabulary: dict[str, int] = {}
+    flat = np.fromiter(
+        (vocabulary.setdefault(word, len(vocabulary)) for word in chain.from_iterable(words)), dtype=np.uint64
+    )
+    owner = np.repeat(np.arange(len(texts)), [len(row) for row in words])
+    count = max(len(flat) - GRAM + 1, 0)
+    whole = owner[:count] == owner[len(flat) - count :]
+    code = np.zeros(count, dtype=np.uint64)
+    for offset in range(GRAM):  # a 64-bit polynomial hash of the five word numbers; wraps around by design
+        code = code * np.uint64(0x9E3779B97F4A7C15) + flat[offset : offset + count] + np.uint64(1)
+    known, column = np.unique(code[whole], return_inverse=True)
+    matrix = csr_matrix(
+        (np.ones(len(column), dtype=np.int32), (owner[:count][whole], column)), shape=(len(texts), len(known))
+    )
+    matrix.data[:] = 1  # several of the same gram in one text were summed
+    return matrix
+
+
+def nearly_same(left: Any, right: Any) -> Positions:
+    """For each row of one 0/1 matrix the first row of the other that passes the 5-gram rule, or −1.
+
+    Only rows nine tenths of whose grams occur on the other side can be the smaller row of a pair: all others are
+    dropped before any product is formed.
+    """
+    found = np.full(left.shape[0], -1, dtype=np.int64)
+    smaller_left = _covered(left, right)
+    smaller_right = _covered(right, left)
+    for rows, others in ((smaller_left, np.arange(right.shape[0])), (np.arange(left.shape[0]), smaller_right)):
+        if len(rows) and len(others):
+            hits = _first_hits(left[rows], right[others])
+            here, there = rows[hits >= 0], others[hits[hits >= 0]]
+            found[here] = np.where(found[here] < 0, there, np.minimum(found[here], there))
+    return found
+
+
+def _covered(rows: Any, others: Any) -> Positions:
+    seen = (np.asarray(others.sum(axis=0)).ravel() > 0).astype(np.int32)
+    sizes = np.diff(rows.indptr)
+    return np.flatnonzero((sizes > 0) & (10 * (rows @ seen) >= 9 * sizes)).astype(np.int64)
+
+
+def _first_hits(left: Any, right: Any) -> Positions:
+    """The first row of ``right`` that passes the rule for each row of ``left``, or −1."""
+    turned = right.T.tocsr()
+    work = np.asarray(left @ np.diff(turned.indptr)).ravel()
+    blocks = np.cumsum(work, dtype=np.int64) // _CHUNK
+    left_sizes, right_sizes = np.diff(left.indptr), np.diff(right.indptr)
+    found = np.full(left.shape[0], -1, dtype=np.int64)
+    for block in np.unique(blocks[work > 0]):
+        rows = np.flatnonzero((blocks == block) & (work > 0))
+        pairs = (left[rows] @ turned).tocoo()
+        here, there = rows[pairs.row], pairs.col
+        small = np.minimum(left_sizes[here], right_sizes[there])
+        large = np.maximum(left_sizes[here], right_sizes[there])
+        same = (10 * pairs.data >= 9 * small) & ((small >= MIN_GRAMS) | (2 * small >= large))
+        order = np.lexsort((there[same], here[same]))
+        at, first = np.unique(here[same][order], return_index=True)
+        found[at] = there[same][order][first]
+    return found

@@ -1,0 +1,105 @@
+"""Split every domain and remove leaks; kept on disk by content where that takes long."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lowres import seeds
+from lowres.data import leaks
+from lowres.data.assemble import Assembled
+from lowres.data.leaks import Finding
+from lowres.data.rows import Rows
+from lowres.data.sources import cache_dir
+from lowres.data.splits import Parts, split
+
+SCHEMA: Final = 1
+"""Raised with every change of the split or leak rules, so that no older result is reused."""
+KEEP_FROM: Final = 2.0
+"""Seconds of work from which a result is kept on disk."""
+_CODES: Final = "-rve"  # left, train, dev, test
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The parts of each domain without the rows that leak, and what was counted."""
+
+    parts: dict[str, Parts]
+    findings: tuple[Finding, ...]
+
+
+def prepare(assembled: Assembled) -> Prepared:
+    """Split and clean all domains of a task."""
+    start = time.perf_counter()
+    path = cache_dir() / "prepared" / f"{_key(assembled)}.json"
+    kept = _load(path, assembled)
+    if kept is not None:
+        return kept
+    whole = {name: (rows, split(rows, given)) for name, (rows, given) in assembled.domains.items()}
+    shared = [found for name, (rows, parts) in whole.items() if (found := _shared_groups(name, rows, parts))]
+    parts, findings = leaks.remove(whole)
+    prepared = Prepared(parts, (*findings, *shared))
+    if time.perf_counter() - start > KEEP_FROM:
+        _save(path, assembled, prepared)
+    return prepared
+
+
+def _shared_groups(name: str, rows: Rows, parts: Parts) -> Finding | None:
+    """Train and dev rows of a given split whose group also has test rows."""
+    tested = {rows.groups[place] for place in parts.test}
+    count = sum(rows.groups[place] in tested for part in (parts.train, parts.dev) for place in part)
+    return Finding("shared group", name, "train", name, count) if count else None
+
+
+def _key(assembled: Assembled) -> str:
+    content = [
+        [name, rows.fingerprint, list(rows.groups), list(given or ())]
+        for name, (rows, given) in assembled.domains.items()
+    ]
+    return seeds.digest("prepared", SCHEMA, content)
+
+
+def _load(path: Path, assembled: Assembled) -> Prepared | None:
+    """What was kept, or None if there is nothing or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["sum"] != seeds.digest(content["places"], content["findings"]):
+            return None
+        parts = {}
+        for name, (rows, _) in assembled.domains.items():
+            codes = np.frombuffer(content["places"][name].encode("ascii"), dtype="S1")
+            if len(codes) != len(rows):
+                return None
+            parts[name] = Parts(*(np.flatnonzero(codes == code.encode()).astype(np.int64) for code in _CODES[1:]))
+        return Prepared(parts, tuple(Finding(*found) for found in content["findings"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _save(path: Path, assembled: Assembled, prepared: Prepared) -> None:
+    """Keep a result; a cache that cannot be written only costs time."""
+    places = {}
+    for name, (rows, _) in assembled.domains.items():
+        codes = np.full(len(rows), _CODES[0], dtype="U1")
+        for code, part in zip(_CODES[1:], prepared.parts[name], strict=True):
+            codes[part] = code
+        places[name] = "".join(codes.tolist())
+    findings = [list(astuple(found)) for found in prepared.findings]
+    content = {"sum": seeds.digest(places, findings), "places": places, "findings": findings}
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as target:
+            json.dump(content, target)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""Rows of one domain, kept in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lowres import seeds
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Texts of one domain with ids, labels by name, and groups.
+
+    ``ids`` are unique over all domains of a task. ``groups`` is what is resampled together (review, document); a row
+    that belongs to nothing larger has its own id there.
+    """
+
+    domain: str
+    ids: tuple[str, ...]
+    texts: Sequence[str]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.ids), len(self.texts), len(self.labels), len(self.groups)}
+        if len(sizes) != 1:
+            raise ValueError(f"columns of different lengths: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, positions: Iterable[int] | Positions) -> Rows:
+        """The rows at these positions, in this order."""
+        places = [int(position) for position in positions]
+        return Rows(
+            self.domain,
+            tuple(self.ids[place] for place in places),
+            tuple(self.texts[place] for place in places),
+            tuple(self.labels[place] for place in places),
+            tuple(self.groups[place] for place in places),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of (id, text, label) in order: the content, never a file or path."""
+        return seeds.digest("rows", list(self.ids), list(self.texts), list(self.labels))
+
+    def by_label(self) -> dict[str, Positions]:
+        """Ascending positions of each label that occurs, labels sorted by name."""
+        found: dict[str, list[int]] = {}
+        for position, label in enumerate(self.labels):
+            found.setdefault(label, []).append(position)
+        return {label: np.array(found[label], dtype=np.int64) for label in sorted(found)}

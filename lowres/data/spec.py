@@ -1,0 +1,263 @@
+"""The task file: strict models of one YAML, and how it is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from lowres.errors import DataError, nearest
+
+MAX_SPEC_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 20
+Split = Literal["train", "dev", "test"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class FilePart(_Strict):
+    """One table on disk; ``domain`` and ``split`` hold for all its rows if they are named."""
+
+    path: str
+    domain: str | None = None
+    split: Split | None = None
+
+
+class FilesSource(_Strict):
+    """Own tables; relative paths start at the folder of the task file."""
+
+    kind: Literal["files"]
+    parts: tuple[FilePart, ...] = Field(min_length=1)
+
+
+class ArchivePart(_Strict):
+    """One table in an archive: its name there, or the names along a chain of nested archives."""
+
+    member: tuple[str, ...] = Field(min_length=1, max_length=3)
+    domain: str | None = None
+    split: Split | None = None
+
+    @field_validator("member", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class PypiSource(_Strict):
+    """Data files inside one file of a Python package index, read as data."""
+
+    kind: Literal["pypi"]
+    project: Name
+    version: str
+    filename: Name
+    sha256: Sha256
+    parts: tuple[ArchivePart, ...] = Field(min_length=1)
+
+
+# A further kind (github, hub) is a model here and an opener in sources.OPENERS.
+Source = Annotated[FilesSource | PypiSource, Field(discriminator="kind")]
+
+
+class TableFormat(_Strict):
+    """How the bytes of a table become columns."""
+
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    """``auto`` goes by the ending of the name."""
+    header: tuple[str, ...] | None = None
+    """Column names, if the first line does not hold them."""
+    skip_lines: int = Field(default=0, ge=0)
+    """Lines before the first one that counts."""
+    quoting: bool = True
+    """Off: every line is a row and quotation marks are text (TSV only)."""
+    encoding: str = "utf-8"
+    unescape_html: int = Field(default=0, ge=0, le=3)
+    """How many times HTML entities in texts are decoded; 2 for texts that were escaped twice."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError(f"unknown encoding {value!r}") from None
+        return value
+
+
+class Columns(_Strict):
+    """Which column holds what. ``id``, ``split`` are used if they exist; ``domain`` unless each part names its own."""
+
+    text: str = "text"
+    label: str = "label"
+    domain: str = "domain"
+    id: str = "id"
+    split: str = "split"
+    group: str | None = None
+    """What is resampled together. Rows with the same value in an own column are one group in every domain; a group
+    taken from the id column stays within its domain."""
+    group_pattern: str | None = None
+    """Regular expression whose first group is the group's name; a value that does not match is a group of its own."""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _one_capture(cls, value: str | None) -> str | None:
+        try:
+            if value is not None and re.compile(value).groups < 1:
+                raise ValueError("needs one (…) that captures the group")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return value
+
+
+class Band(_Strict):
+    """Numbers from ``at_least`` to ``at_most``, both included, have this label."""
+
+    label: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the band."""
+        above = self.at_least is None or value >= self.at_least
+        return above and (self.at_most is None or value <= self.at_most)
+
+
+class Meaning(_Strict):
+    """What a value of the label column stands for."""
+
+    label: str
+    domain: str | None = None
+
+
+class TaskSpec(_Strict):
+    """One task file. Rows in no band, with no meaning, or of a domain that is not listed are left out and counted."""
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    title: str = ""
+    description: str = ""
+    type: Literal["classification"] = "classification"
+    metric: str = "macro_f1"
+    labels: tuple[str, ...] = ()
+    """In this order; empty: those that occur, sorted."""
+    domains: tuple[str, ...] = ()
+    """In this order; empty: those that occur, sorted."""
+    source: Source
+    table: TableFormat = TableFormat()
+    columns: Columns = Columns()
+    bands: tuple[Band, ...] = ()
+    values: dict[str, Meaning] = {}
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.bands and self.values:
+            raise ValueError("bands and values exclude each other")
+        for what, names in (("labels", self.labels), ("domains", self.domains)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} holds a name twice")
+        if len(self.labels) == 1:
+            raise ValueError("labels needs at least two names")
+        used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
+        if self.labels and not used <= set(self.labels):
+            raise ValueError(f"no such label in labels: {', '.join(sorted(used - set(self.labels)))}")
+        return self
+
+
+_SECTIONS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
+    (): TaskSpec,
+    ("source", "files"): FilesSource,
+    ("source", "files", "parts"): FilePart,
+    ("source", "pypi"): PypiSource,
+    ("source", "pypi", "parts"): ArchivePart,
+    ("table",): TableFormat,
+    ("columns",): Columns,
+    ("bands",): Band,
+    ("values",): Meaning,
+}
+
+
+def read_spec(path: Path) -> TaskSpec:
+    """Read a task file.
+
+    Raises:
+        DataError: All faults of the file at once; unknown keys with the nearest key.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read task file {path}", got=error.strerror) from None
+    return parse_spec(data, str(path))
+
+
+def parse_spec(data: bytes, name: str) -> TaskSpec:
+    """Check the bytes of a task file; ``name`` is for messages."""
+    content = _load_yaml(data, name)
+    if not isinstance(content, dict):
+        raise DataError(f"task file {name} is no list of keys and values", got=type(content).__name__)
+    try:
+        return TaskSpec.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors())
+        raise DataError(f"task file {name}: {faults}", hint="`lowres tasks init TABLE` writes a valid one") from None
+
+
+def _load_yaml(data: bytes, name: str) -> object:
+    import yaml
+
+    if len(data) > MAX_SPEC_BYTES:
+        raise DataError(f"task file {name} is too big", got=f"{len(data)} bytes", expected=f"at most {MAX_SPEC_BYTES}")
+    try:
+        text = data.decode("utf-8-sig")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise DataError(f"task file {name} is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+            if isinstance(event, yaml.AliasEvent):
+                raise DataError(f"task file {name} uses YAML aliases (*name), which are not allowed")
+        _refuse_repeats(yaml.compose(text, Loader=yaml.SafeLoader), name)
+        return yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"task file {name} is not UTF-8", got=f"byte {error.start}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"task file {name} is no valid YAML", got=error) from None
+
+
+def _refuse_repeats(node: Any, name: str) -> None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise DataError(f"task file {name} has the key {key!r} twice", got=f"line {node.start_mark.line + 1}")
+        for _, value in node.value:
+            _refuse_repeats(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeats(value, name)
+
+
+def _fault(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"] if part not in ("files", "pypi"))
+    if detail["type"] == "extra_forbidden":
+        *parents, key = detail["loc"]
+        section = tuple(str(part) for part in parents if not isinstance(part, int))
+        model = _SECTIONS.get(section[:1] if section[:1] == ("values",) else section, TaskSpec)
+        close = nearest(str(key), model.model_fields)
+        return f"unknown key {where!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool):
+        message = "YAML reads yes, no, on, off, true and false as truth values: put the word in quotes"
+    if detail["type"] == "missing":
+        return f"key {where!r} is missing"
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,103 @@
+"""Which rows train, which test, and which few are shown: pure functions of ids, labels, groups and seed names.
+
+No function looks at a text or at the number or order of other rows, except where a part ends (``cap``, ``shots``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from lowres import seeds
+from lowres.data.rows import Positions, Rows
+from lowres.errors import DataError, UserError
+
+SHARES: Final = {"train": 0.60, "dev": 0.15, "test": 0.25}
+
+
+class Parts(NamedTuple):
+    """Ascending positions of the rows of each part; disjoint."""
+
+    train: Positions
+    dev: Positions
+    test: Positions
+
+
+def split(rows: Rows, given: Sequence[str] | None = None) -> Parts:
+    """Cut a domain into train, dev and test (60 / 15 / 25) by a hash of the group id, so that no group straddles.
+
+    Args:
+        rows: All rows of one domain.
+        given: ``train``, ``dev`` or ``test`` for each row, if the data come with a split. Given parts stay as they
+            are; parts that are missing are carved from the given train part, in the same proportions (a missing dev
+            takes 15/75 of it).
+
+    Raises:
+        DataError: A given split without train rows.
+    """
+    places = np.array(given if given is not None else ["train"] * len(rows), dtype="U5")
+    present = set(places.tolist()) if given is not None else {"train"}
+    if given is not None and len(rows) and "train" not in present:
+        raise DataError(f"domain {rows.domain!r} has no train rows", got=f"only {', '.join(sorted(present))}")
+    wanted = ["train", *(part for part in ("dev", "test") if part not in present)]
+    edges = np.cumsum([SHARES[part] for part in wanted]) / sum(SHARES[part] for part in wanted)
+    pool = np.flatnonzero(places == "train")
+    points = {group: seeds.uniform("split", group) for group in {rows.groups[place] for place in pool}}
+    drawn = np.array([points[rows.groups[place]] for place in pool], dtype=float)
+    bins = np.minimum(np.searchsorted(edges, drawn, side="right"), len(wanted) - 1)
+    places[pool] = np.array(wanted, dtype="U5")[bins]
+    return Parts(*(np.flatnonzero(places == part).astype(np.int64) for part in SHARES))
+
+
+@lru_cache(maxsize=64)
+def permutation(task: str, train: Rows, draw: int) -> Positions:
+    """The one order in which the train rows of a domain are shown in this draw (read-only array of positions)."""
+    order = seeds.order(train.ids, "rows", task, train.domain, draw)
+    order.setflags(write=False)
+    return order
+
+
+def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
+    """The first ``k`` rows of each class along the permutation; the rows for fewer shots are among those for more.
+
+    Raises:
+        UserError: A class has fewer than ``k`` rows.
+    """
+    if k < 0:
+        raise UserError("shots must not be negative", got=k, expected="0 or more rows a class")
+    sizes = {label: len(positions) for label, positions in train.by_label().items()}
+    for label, size in sizes.items():
+        if size < k:
+            raise UserError(
+                f"domain {train.domain!r} has too few train rows of class {label!r} for {k} shots",
+                got=f"{size} rows",
+                expected=f"at least {k}",
+                hint=f"use --shots {min(sizes.values())} or fewer",
+            )
+    left = dict.fromkeys(sizes, k)
+    chosen = []
+    for position in permutation(task, train, draw):
+        label = train.labels[position]
+        if left[label]:
+            left[label] -= 1
+            chosen.append(int(position))
+    return train.take(chosen)
+
+
+def cap(task: str, train: Rows, n: int, draw: int) -> Rows:
+    """The first ``n`` rows along the permutation, with the natural balance of classes; all rows if there are fewer."""
+    if n < 1:
+        raise UserError("a row cap must be positive", got=n, expected="1 or more rows")
+    return train.take(permutation(task, train, draw)[:n])
+
+
+def limit_test(task: str, test: Rows, limit: int | None) -> Rows:
+    """At most ``limit`` test rows, the same in every draw, in the order of the data."""
+    if limit is None or limit >= len(test):
+        return test
+    if limit < 1:
+        raise UserError("a test limit must be positive", got=limit, expected="1 or more rows")
+    return test.take(np.sort(seeds.order(test.ids, "test", task, test.domain)[:limit]))

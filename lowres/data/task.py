@@ -1,0 +1,242 @@
+"""A task: labelled rows of several domains, cut into parts that do not leak into each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from lowres import seeds
+from lowres.data import sources
+from lowres.data.assemble import SPLITS, Assembled, assemble
+from lowres.data.leaks import Finding
+from lowres.data.prepare import prepare
+from lowres.data.rows import Rows
+from lowres.data.spec import Columns, FilePart, FilesSource, Split, TaskSpec, read_spec
+from lowres.data.tables import ENDINGS
+from lowres.errors import DataError, UserError, unknown_name
+
+__all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_counts", "load_task", "shipped_tasks"]
+
+SPEC_ENDINGS: Final = (".yaml", ".yml")
+TABLE_ENDINGS: Final = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was left out, removed, or found strange while a task was prepared."""
+
+    items: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def total(self, *kinds: str) -> int:
+        """Rows of these kinds over all domains."""
+        return sum(item.rows for item in self.items if item.kind in kinds)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The parts of one domain; methods never read ``test``, and never the ``dev`` of a target."""
+
+    name: str
+    train: Rows
+    dev: Rows
+    test: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A prepared task. ``spec`` names labels and domains in full, also where the file left them open."""
+
+    spec: TaskSpec
+    labels: tuple[str, ...]
+    domains: dict[str, Domain]
+    findings: Findings
+
+    @property
+    def name(self) -> str:
+        """The name in seeds, keys and reports."""
+        return self.spec.name
+
+    @property
+    def version(self) -> int:
+        """Raised by the author when the numbers of the task change."""
+        return self.spec.version
+
+    @property
+    def metric(self) -> str:
+        """The primary metric."""
+        return self.spec.metric
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of name, version, metric, labels and the content of every part."""
+        parts = [
+            [domain.name, domain.train.fingerprint, domain.dev.fingerprint, domain.test.fingerprint]
+            for domain in self.domains.values()
+        ]
+        return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts)
+
+    def domain(self, name: str) -> Domain:
+        """One domain by name, or an error with the nearest names."""
+        if name not in self.domains:
+            raise unknown_name("domain", name, self.domains)
+        return self.domains[name]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many rows and groups one part of one domain has of one label."""
+
+    domain: str
+    split: str
+    label: str
+    rows: int
+    groups: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What ``lowres tasks check`` shows."""
+
+    sizes: tuple[Size, ...]
+    findings: Findings
+
+
+def check_counts(task: Task) -> Counts:
+    """Rows and groups by domain, split and label (also zeros), and the findings."""
+    sizes = []
+    for domain in task.domains.values():
+        for split, rows in (("train", domain.train), ("dev", domain.dev), ("test", domain.test)):
+            by_label = rows.by_label()
+            for label in task.labels:
+                places = by_label.get(label, ())
+                groups = {rows.groups[place] for place in places}
+                sizes.append(Size(domain.name, split, label, len(places), len(groups)))
+    return Counts(tuple(sizes), task.findings)
+
+
+def shipped_tasks() -> dict[str, Path]:
+    """The task files of this package by name, from the wheel or from beside an editable install."""
+    package = Path(__file__).resolve().parent.parent
+    folder = package / "tasks" if (package / "tasks").is_dir() else package.parent / "tasks"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_task(
+    name_or_path: str | Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    domain_column: str | None = None,
+    group_column: str | None = None,
+    progress: sources.Progress | None = None,
+) -> Task:
+    """Read, split and clean a task.
+
+    Args:
+        name_or_path: A shipped name, a task file, a table, or a folder of ``<domain>.<split>.jsonl``.
+        text_column: Column names of a table or folder; by default ``text``, ``label``, ``domain`` and no group.
+        label_column: See ``text_column``.
+        domain_column: See ``text_column``.
+        group_column: See ``text_column``.
+        progress: Told about downloads.
+
+    Raises:
+        UserError: Nothing of that name, or data that cannot be used.
+        FetchError: The data of a shipped task are neither in the cache nor to be had.
+    """
+    given = {"text": text_column, "label": label_column, "domain": domain_column, "group": group_column}
+    columns = {key: value for key, value in given.items() if value is not None}
+    path = _find(name_or_path)
+    if path.suffix.lower() in SPEC_ENDINGS:
+        if columns:
+            flags = ", ".join(f"--{key}-column" for key in columns)
+            raise UserError(
+                f"{flags} only go with a table", got=str(name_or_path), hint="set columns: in the task file"
+            )
+        spec = read_spec(path)
+    else:
+        spec = _spec_of_tables(path, Columns(**columns))
+    return _build(spec, path.parent, progress)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    shipped = shipped_tasks()
+    if isinstance(name_or_path, str) and name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path).expanduser()
+    known = (*SPEC_ENDINGS, *TABLE_ENDINGS)
+    if path.is_dir():
+        return path
+    if path.exists():
+        if path.suffix.lower() in known:
+            return path
+        raise DataError(f"{path} is no task", got=path.suffix or "no ending", expected=f"one of {', '.join(known)}")
+    if path.suffix.lower() in known or len(path.parts) > 1:
+        raise DataError(f"no such file: {path}", hint="give a task file, a table, a folder, or a name of `tasks ls`")
+    raise unknown_name("task", str(name_or_path), shipped)
+
+
+def _spec_of_tables(path: Path, columns: Columns) -> TaskSpec:
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", path.resolve().stem).strip("-._+")[:100] or "table"
+    parts = _folder_parts(path) if path.is_dir() else (FilePart(path=path.name),)
+    return TaskSpec(name=name, source=FilesSource(kind="files", parts=parts), columns=columns)
+
+
+def _folder_parts(folder: Path) -> tuple[FilePart, ...]:
+    """``<domain>.<split>.jsonl`` or ``<domain>.jsonl`` (or another kind of table); other files are left alone."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
+            continue
+        domain, _, ending = path.stem.rpartition(".")
+        split: Split | None = SPLITS.get(ending.casefold()) if domain else None  # type: ignore[assignment]
+        name = domain if split else path.stem
+        parts.append(FilePart(path=f"{folder.name}/{path.name}", domain=name, split=split))
+    if not parts:
+        raise DataError(
+            f"{folder} holds no table", expected="files named <domain>.<split>.jsonl, as in movie.train.jsonl"
+        )
+    return tuple(parts)
+
+
+def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None) -> Task:
+    assembled = assemble(spec, sources.read_pieces(spec.source, folder, progress))
+    prepared = prepare(assembled)
+    domains = {
+        name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))
+        for name, (rows, _) in assembled.domains.items()
+    }
+    _refuse_unusable(domains.values(), assembled)
+    spec = spec.model_copy(update={"labels": assembled.labels, "domains": tuple(domains)})
+    findings = Findings((*assembled.left_out, *prepared.findings), _warnings(domains.values(), assembled))
+    return Task(spec, assembled.labels, domains, findings)
+
+
+def _refuse_unusable(domains: Iterable[Domain], assembled: Assembled) -> None:
+    for domain in domains:
+        total = len(assembled.domains[domain.name][0])
+        if not len(domain.test):
+            raise DataError(
+                f"domain {domain.name!r} has no test rows", got=f"{total} rows in all", expected="more rows"
+            )
+        for label in assembled.labels:
+            if label not in domain.train.labels:
+                raise DataError(
+                    f"domain {domain.name!r} has no train rows of class {label!r}",
+                    got=f"{total} rows in all, {len(domain.train)} of them left to train on",
+                    expected="rows of every class after duplicates and overlaps are removed",
+                )
+
+
+def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...]:
+    return tuple(
+        f"domain {domain.name!r} has no test rows of class {label!r}"
+        for domain in domains
+        for label in assembled.labels
+        if label not in domain.test.labels
+    )

@@ -1,0 +1,85 @@
+"""Texts to token arrays. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import tokenizers
+
+TokenArray = npt.NDArray[np.int32]
+
+
+@dataclass
+class Tokens:
+    """A tokenizer that remembers: every text is tokenised once a length limit.
+
+    Args:
+        path: A ``tokenizer.json``.
+        pad_id: Token id that fills up a batch.
+    """
+
+    path: Path
+    pad_id: int
+    _known: dict[tuple[str, int], tuple[TokenArray, bool]] = field(default_factory=dict)
+    _loaded: tokenizers.Tokenizer | None = None
+
+    def encode(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
+        """Token ids with special tokens, cut at ``max_length``; one array a text."""
+        missing = list({text for text in texts if (text, max_length) not in self._known})
+        if missing:
+            tokenizer = self._tokenizer(max_length)
+            for text, coded in zip(missing, tokenizer.encode_batch([_clean(text) for text in missing]), strict=True):
+                self._known[text, max_length] = np.array(coded.ids, dtype=np.int32), bool(coded.overflowing)
+        return [self._known[text, max_length][0] for text in texts]
+
+    def truncated(self, texts: Sequence[str], max_length: int) -> float:
+        """Share of the texts that are cut at ``max_length``."""
+        self.encode(texts, max_length)
+        return float(np.mean([self._known[text, max_length][1] for text in texts])) if texts else 0.0
+
+    def pad(self, arrays: Sequence[TokenArray]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Ids and mask, both [texts, longest of these texts]."""
+        width = max(len(array) for array in arrays)
+        ids = np.full((len(arrays), width), self.pad_id, dtype=np.int64)
+        mask = np.zeros((len(arrays), width), dtype=np.int64)
+        for row, array in enumerate(arrays):
+            ids[row, : len(array)] = array
+            mask[row, : len(array)] = 1
+        return ids, mask
+
+    def by_length(
+        self, texts: Sequence[str], max_length: int, batch_tokens: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Batches of similar length: positions, ids and mask; at most ``batch_tokens`` padded tokens each."""
+        arrays = self.encode(texts, max_length)
+        lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+        ranked = np.argsort(lengths, kind="stable")
+        begin = 0
+        while begin < len(ranked):
+            end = begin + 1
+            while end < len(ranked) and (end + 1 - begin) * lengths[ranked[end]] <= batch_tokens:
+                end += 1
+            positions = ranked[begin:end]
+            yield positions, *self.pad([arrays[position] for position in positions])
+            begin = end
+
+    def _tokenizer(self, max_length: int) -> tokenizers.Tokenizer:
+        if self._loaded is None:
+            import tokenizers
+
+            self._loaded = tokenizers.Tokenizer.from_file(str(self.path))
+            self._loaded.no_padding()
+        self._loaded.enable_truncation(max_length)
+        return self._loaded
+
+
+def _clean(text: str) -> str:
+    """The text with lone surrogates replaced, which the tokenizer cannot take."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,76 @@
+"""All methods by name: what each may use and at which budgets it says something of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lowres.errors import unknown_name
+from lowres.methods import baselines, transfer
+from lowres.methods.cell import Bench
+from lowres.training.fit import Fit
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe and the budgets it is measured at.
+
+    ``uses``: S labelled source rows, T target shots, ``pool`` as many labelled target rows as a source fit has.
+    """
+
+    expression: Callable[[Bench], Fit]
+    uses: frozenset[str]
+    zero: bool = False
+    """Whether it is measured at 0 shots."""
+    few: bool = True
+    """Whether it is measured at more than 0 shots."""
+    source: str = ""
+    """Where it is described."""
+
+    @property
+    def summary(self) -> str:
+        """Its sentence."""
+        return (self.expression.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def uses_source(self) -> bool:
+        """Whether it is measured once for every source."""
+        return "S" in self.uses
+
+    def budgets(self, shots: list[int]) -> list[int | None]:
+        """Those of the study's budgets at which it is measured; [None] for the ceiling."""
+        if "pool" in self.uses:
+            return [None]
+        return [budget for budget in shots if (self.zero if budget == 0 else self.few)] or ([0] if not self.few else [])
+
+
+S, T, ST, POOL = frozenset("S"), frozenset("T"), frozenset("ST"), frozenset({"pool"})
+
+METHODS: dict[str, Method] = {
+    "source-only": Method(baselines.source_only, S, zero=True, few=False),
+    "target-full": Method(baselines.target_full, POOL),
+    "target-only": Method(baselines.target_only, T),
+    "source-then-target": Method(transfer.source_then_target, ST, source="a:1811.01088"),
+    "joint": Method(transfer.joint, ST),
+    "probe": Method(baselines.probe, T),
+    "probe-joint": Method(baselines.probe_joint, ST, zero=True),
+    "tfidf": Method(baselines.tfidf, T),
+    "tfidf-joint": Method(baselines.tfidf_joint, ST, zero=True),
+    "tree": Method(baselines.tree, ST, zero=True),
+    "majority": Method(baselines.majority, S, zero=True, few=False),
+}
+
+DEFAULT = ("source-only", "target-full", "target-only", "probe", "source-then-target")
+REFERENCES = ("source-only", "target-full", "target-only")
+"""Always measured: drop, gain, recovery and net transfer are differences to them."""
+
+
+def find_method(name: str) -> Method:
+    """A method by name.
+
+    Raises:
+        UserError: No such method; names the nearest.
+    """
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS, hint="lowres methods ls")
+    return METHODS[name]

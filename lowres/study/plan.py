@@ -1,0 +1,201 @@
+"""What a study will do, known before anything is trained: cells, distinct fits, test rows, seconds and disk.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from lowres import seeds, settings
+from lowres.data import splits
+from lowres.data.rows import Rows
+from lowres.data.task import Task
+from lowres.errors import UserError, unknown_name
+from lowres.methods.catalogue import METHODS, REFERENCES, find_method
+from lowres.methods.cell import Bench, Cell, Settings
+from lowres.study.config import StudyConfig
+from lowres.training.fit import Environment, Fit
+
+CHARACTERS_PER_TOKEN = 4.2
+"""Of English word pieces; only for estimates."""
+TRAINING_EFFICIENCY, TESTING_EFFICIENCY = 0.28, 0.45
+"""Shares of the measured matrix speed that the plain engine reaches, measured on two CPU cores with MiniLM."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study and the fits they need."""
+
+    config: StudyConfig
+    task: Task
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    methods: tuple[str, ...]
+    row_cap: int
+    fits: Mapping[Cell, Fit]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, in a fixed order."""
+        return list(self.fits)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Sources and targets, each once."""
+        return tuple(dict.fromkeys((*self.sources, *self.targets)))
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(source, target) with source ≠ target."""
+        return [(source, target) for source in self.sources for target in self.targets if source != target]
+
+    @cached_property
+    def test_rows(self) -> dict[str, Rows]:
+        """Test rows by domain, at most ``limit`` each."""
+        return {
+            name: splits.limit_test(self.task.name, self.task.domains[name].test, self.config.limit)
+            for name in self.domains
+        }
+
+    @cached_property
+    def distinct(self) -> dict[str, Fit]:
+        """Every distinct fit by its content, starts before what starts from them."""
+        found: dict[str, Fit] = {}
+        for fit in self.fits.values():
+            for link in reversed(list(fit.chain())):
+                found.setdefault(link.content, link)
+        return found
+
+    @cached_property
+    def tests(self) -> dict[str, tuple[str, ...]]:
+        """Domains on which each fit (by content) is tested."""
+        found: dict[str, dict[str, None]] = {}
+        for cell, fit in self.fits.items():
+            found.setdefault(fit.content, {})[cell.target] = None
+        return {content: tuple(domains) for content, domains in found.items()}
+
+    def waves(self) -> Iterator[list[Fit]]:
+        """Distinct fits in waves: those of a wave start from nothing that is not in an earlier one."""
+        depth = {content: len(list(fit.chain())) for content, fit in self.distinct.items()}
+        for level in sorted(set(depth.values())):
+            yield [fit for content, fit in self.distinct.items() if depth[content] == level]
+
+    def hash(self, environment: Environment) -> str:
+        """Name of the study: everything that may change one of its numbers."""
+        request = settings.as_dict(self.config, numbers_only=True)
+        for name in ("task", "text_column", "label_column", "domain_column", "group_column", "backbone", "revision"):
+            request.pop(name)
+        resolved = [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods, self.row_cap]
+        return seeds.digest("study", request, resolved, environment.backbone, environment.precision)
+
+    def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
+        """Expected work of the fits that are not in ``done`` (contents).
+
+        Args:
+            gflops: Measured speed of matrix products.
+            flops_per_token: Forward FLOPs of the backbone.
+            done: Fits that need no training and no test.
+        """
+        train = test = 0.0
+        lengths = {name: self._tokens(rows) for name, rows in self.test_rows.items()}
+        todo = {content: fit for content, fit in self.distinct.items() if content not in (done or set())}
+        for content, fit in todo.items():
+            if fit.uses_gradients:
+                rows = [part.rows for part in fit.parts]
+                longest = max(self._tokens(part) / len(part) for part in rows) * 1.5  # batches are padded to their longest
+                train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
+            elif fit.reads_backbone:
+                train += sum(self._tokens(part.rows) for part in fit.parts)
+            if fit.reads_backbone:
+                test += sum(lengths[domain] for domain in self.tests.get(content, ()))
+        speed = gflops * 1e9 / flops_per_token
+        rows_tested = sum(len(self.test_rows[d]) for content in todo for d in self.tests.get(content, ()))
+        adapters = sum(fit.uses_gradients for fit in todo.values())
+        return Estimate(
+            seconds=train / speed / TRAINING_EFFICIENCY + test / speed / TESTING_EFFICIENCY + 0.03 * len(todo),
+            megabytes=adapters * 1.0 + rows_tested * 40e-6 + 0.02 * len(todo),
+        )
+
+    def _tokens(self, rows: Rows) -> float:
+        limit = self.config.recipe.max_length
+        return sum(min(limit, 2 + len(text) / CHARACTERS_PER_TOKEN) for text in rows.texts)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds and disk."""
+
+    seconds: float
+    megabytes: float
+
+
+def make_plan(config: StudyConfig, task: Task) -> Plan:
+    """All cells of a study, checked before anything is trained.
+
+    Raises:
+        UserError: Unknown domains or methods, no pair, or a class with too few rows for the shots.
+    """
+    known = list(task.domains)
+    for kind, names in (("source domain", config.source), ("target domain", config.target)):
+        for name in names:
+            if name not in task.domains:
+                raise unknown_name(kind, name, known)
+    for name in config.methods:
+        find_method(name)
+    trainable = tuple(name for name in known if len(task.domains[name].train))
+    sources, targets = config.source or trainable, config.target or tuple(known)
+    pairs = [(source, target) for source in sources for target in targets if source != target]
+    if not pairs:
+        raise UserError("no pair of a source and another target", got=f"{sources} → {targets}", expected="two domains")
+    _check_domains(task, sources, targets)
+    domains = dict.fromkeys((*sources, *targets))
+    row_cap = min(config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train)))
+    methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
+    shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
+    fits = {}
+    for cell in _cells(config, task, sources, targets, methods):
+        fits[cell] = find_method(cell.method).expression(Bench(cell, task, shared))
+    return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
+
+
+def _cells(
+    config: StudyConfig, task: Task, sources: tuple[str, ...], targets: tuple[str, ...], methods: tuple[str, ...]
+) -> Iterator[Cell]:
+    shots = sorted(config.shots)
+    targets = tuple(target for target in targets if any(source != target for source in sources))
+    for draw in range(config.seeds):
+        for source in sources:
+            if any(source != target for target in targets):
+                yield Cell(task.name, source, source, 0, "source-only", draw)
+        for name in methods:
+            method = METHODS[name]
+            for target in targets:
+                pool = len(task.domains[target].train) > 0
+                for budget in method.budgets(shots):
+                    if not pool and budget != 0:
+                        continue  # nothing of this target can be labelled; reported as a warning
+                    for source in sources if method.uses_source else (None,):
+                        if source != target:
+                            yield Cell(task.name, source, target, budget, name, draw)
+
+
+def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...]) -> None:
+    faults = [f"{name}: no training rows" for name in sources if not len(task.domains[name].train)]
+    faults += [f"{name}: no test rows" for name in dict.fromkeys((*sources, *targets)) if not len(task.domains[name].test)]
+    for name in sources:
+        missing = set(task.labels) - set(task.domains[name].train.labels)
+        if missing and len(task.domains[name].train):
+            faults.append(f"{name}: no training row of {', '.join(sorted(missing))}")
+    if faults:
+        raise UserError("domains that cannot be used as asked: " + "; ".join(faults[:5]), hint="lowres tasks check TASK")
+
+
+def minutes(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

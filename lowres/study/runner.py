@@ -1,0 +1,261 @@
+"""Runs a plan once: trains what the store lacks, wave by wave, and predicts every fit on every test set that needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lowres.errors import FitError, StoreError
+from lowres.methods.cell import Cell
+from lowres.scoring.metrics import all_metrics
+from lowres.study.plan import Plan
+from lowres.study.store import Store
+from lowres.training import closed_form
+from lowres.training.fit import Engine, Environment, Fit, Fitted
+
+
+class Progress(Protocol):
+    """Told how far a run is."""
+
+    def wave(self, number: int, waves: int) -> None:
+        """A wave begins."""
+
+    def fit_done(self, fits: int) -> None:
+        """So many further fits are done: trained and tested, or found in the store."""
+
+
+class Silent:
+    """No progress."""
+
+    def wave(self, number: int, waves: int) -> None:
+        """Says nothing."""
+
+    def fit_done(self, fits: int) -> None:
+        """Says nothing."""
+
+
+@dataclass
+class Seconds:
+    """Where the time went."""
+
+    total: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
+    encode: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What a run left: keys by fit content, probabilities by (content, domain), and what went wrong."""
+
+    plan: Plan
+    environment: Environment
+    probabilities: dict[tuple[str, str], npt.NDArray[np.float32]] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)
+    """Contents of the fits that were trained now."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Error by content of the fit."""
+    warnings: list[str] = field(default_factory=list)
+    seconds: Seconds = field(default_factory=Seconds)
+
+    @property
+    def reused(self) -> int:
+        """Fits that were not trained because the store had them."""
+        return len(self.plan.distinct) - len(self.trained | set(self.failed))
+
+    def targets(self, domain: str) -> npt.NDArray[np.int64]:
+        """Label positions of a domain's test rows, [rows]."""
+        position = {label: index for index, label in enumerate(self.plan.task.labels)}
+        return np.array([position[label] for label in self.plan.test_rows[domain].labels], dtype=np.int64)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One JSON-like record a finished cell: cell, keys, every metric, rows."""
+        scored: dict[tuple[str, str], dict[str, object]] = {}
+        for cell, fit in self.plan.fits.items():
+            place = (fit.content, cell.target)
+            if place not in self.probabilities:
+                continue
+            if place not in scored:
+                scored[place] = all_metrics(self.targets(cell.target), self.probabilities[place], self.plan.task.labels)
+            yield {
+                **cell.as_dict(),
+                "key": fit.key(self.environment),
+                "starts": [start.key(self.environment) for start in fit.chain()][1:],
+                "train_rows": sum(start.size for start in fit.chain()),
+                "test_rows": len(self.plan.test_rows[cell.target]),
+                "metrics": scored[place],
+            }
+
+
+def run_plan(
+    plan: Plan, engine: Engine, environment: Environment, store: Store, provenance: Mapping[str, Any],
+    *, force: bool = False, progress: Progress | None = None,
+) -> Outcome:  # fmt: skip
+    """Runs what is missing. A fit that fails is noted and never stops the others.
+
+    Args:
+        plan: What to run.
+        engine: Who trains and predicts.
+        environment: Part of every key.
+        store: What is there already, and where the rest goes.
+        provenance: Written into every new fit.
+        force: Train again what is there.
+        progress: Told how far it is.
+    """
+    return _Run(plan, engine, environment, store, provenance, progress or Silent()).go(force)
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    engine: Engine
+    environment: Environment
+    store: Store
+    provenance: Mapping[str, Any]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.outcome = Outcome(self.plan, self.environment)
+        self.fitted: dict[str, Fitted] = {}
+
+    def go(self, force: bool) -> Outcome:
+        began = time.perf_counter()
+        if force:
+            for fit in self.plan.distinct.values():
+                self.store.drop_fit(self._key(fit))
+        waves = list(self.plan.waves())
+        needed = self._needed()
+        for number, wave in enumerate(waves, start=1):
+            self.progress.wave(number, len(waves))
+            todo = [fit for fit in wave if fit.content in needed]
+            self.progress.fit_done(len(wave) - len(todo))
+            self._wave(todo)
+            self._forget(number, waves)
+        self.outcome.warnings += [f"damaged in the store, made again: {entry}" for entry in self.store.damaged]
+        self.outcome.seconds.total = time.perf_counter() - began
+        return self.outcome
+
+    def _needed(self) -> set[str]:
+        """Contents of the fits that have to be trained or asked: something of theirs, or of a fit from them, is missing."""
+        needed: set[str] = set()
+        for content, fit in reversed(self.plan.distinct.items()):
+            missing = [domain for domain in self.plan.tests.get(content, ()) if not self._recall(fit, domain)]
+            absent = not self.store.has_fit(self._key(fit))
+            if missing or absent or content in needed:
+                needed.add(content)
+            if absent and isinstance(fit.start, Fit):
+                needed.add(fit.start.content)
+        return needed
+
+    def _wave(self, todo: list[Fit]) -> None:
+        """Trains and predicts fits that do not depend on one another, as many at once as the engine likes."""
+        size = self.engine.at_once
+        busy: list[Fit] = []
+        for begin in range(0, len(todo), size):
+            busy += self._chunk(todo[begin : begin + size], wait=False)
+        for fit in busy:  # another process was at them
+            self._chunk([fit], wait=True)
+
+    def _chunk(self, fits: list[Fit], wait: bool) -> list[Fit]:
+        """Finishes some fits; those that another process is training are given back unless ``wait``."""
+        busy, absent = [], []
+        with contextlib.ExitStack() as locks:
+            for fit in fits:
+                key = self._key(fit)
+                if not self.store.has_fit(key) and not locks.enter_context(self.store.training(key, wait)):
+                    busy.append(fit)
+                elif (stored := self.store.read_fit(key)) is not None:
+                    self._keep(fit, stored)
+                else:
+                    absent.append(fit)
+            began = time.perf_counter()
+            for fit, result in self._train(absent):
+                self.outcome.seconds.train += time.perf_counter() - began
+                if isinstance(result, Exception):
+                    self._fail(fit, result)
+                else:
+                    self.store.write_fit(self._key(fit), fit, self.environment, result, self.provenance)
+                    self.outcome.trained.add(fit.content)
+                    self.outcome.warnings += _failed_checks(fit, result)
+                    self._keep(fit, result)
+                began = time.perf_counter()
+        return busy
+
+    def _train(self, fits: list[Fit]) -> Iterator[tuple[Fit, Fitted | Exception]]:
+        """Results of fits that are not in the store, as they come."""
+        able: list[Fit] = []
+        for fit in fits:
+            start = fit.start
+            if isinstance(start, Fit) and start.content not in self.fitted:
+                reason = self.outcome.failed.get(start.content, "it is not in the store")
+                yield fit, FitError(f"the fit it starts from failed: {reason}")
+            elif fit.uses_gradients:
+                able.append(fit)
+            else:
+                try:
+                    yield fit, closed_form.solve(fit, self.engine)
+                except Exception as error:  # the failure of one fit is its result
+                    yield fit, error
+        if able:
+            yield from self.engine.fit_many(able, self.fitted)
+
+    def _keep(self, fit: Fit, fitted: Fitted) -> None:
+        """Remembers a fit for those that start from it, and predicts with it where that is missing."""
+        self.fitted[fit.content] = fitted
+        began = time.perf_counter()
+        try:
+            for domain in self.plan.tests.get(fit.content, ()):
+                if not self._recall(fit, domain):
+                    self._predict(fit, fitted, domain)
+        except StoreError:
+            raise  # nothing more can be kept: stop, what is finished stays
+        except Exception as error:  # the failure of one fit is its result
+            self._fail(fit, error)
+        self.outcome.seconds.evaluate += time.perf_counter() - began
+        self.progress.fit_done(1)
+
+    def _fail(self, fit: Fit, error: Exception) -> None:
+        self.fitted.pop(fit.content, None)
+        text = " ".join(str(error).split()) or "no message"
+        self.outcome.failed[fit.content] = f"{type(error).__name__}: {text[:300]}"
+
+    def _predict(self, fit: Fit, fitted: Fitted, domain: str) -> None:
+        rows = self.plan.test_rows[domain]
+        texts = list(rows.texts)
+        values = self.engine.predict(fit, fitted, texts) if fit.uses_gradients else closed_form.answer(fit, fitted, texts, self.engine)
+        if not np.isfinite(values).all():
+            raise FitError(f"probabilities on {domain} are not finite")
+        self.store.write_predictions(self._key(fit), rows.fingerprint, rows.ids, values)
+        self.outcome.probabilities[fit.content, domain] = values
+
+    def _recall(self, fit: Fit, domain: str) -> bool:
+        """Whether the probabilities on this domain are at hand, after a look into the store."""
+        place = (fit.content, domain)
+        if place not in self.outcome.probabilities:
+            rows = self.plan.test_rows[domain]
+            values = self.store.read_predictions(self._key(fit), rows.fingerprint)
+            if values is None or values.shape != (len(rows), len(fit.labels)):
+                return False
+            self.outcome.probabilities[place] = values
+        return True
+
+    def _forget(self, number: int, waves: list[list[Fit]]) -> None:
+        """Lets go of weights that no later fit starts from."""
+        wanted = {fit.start.content for wave in waves[number:] for fit in wave if isinstance(fit.start, Fit)}
+        self.fitted = {content: fitted for content, fitted in self.fitted.items() if content in wanted}
+
+    def _key(self, fit: Fit) -> str:
+        return fit.key(self.environment)
+
+
+def _failed_checks(fit: Fit, fitted: Fitted) -> Iterator[str]:
+    rows = " + ".join(f"{len(part.rows)} rows of {part.rows.domain}" for part in fit.parts)
+    for check in fitted.checks:
+        if not check.passed:
+            yield f"draw {fit.draw}, {rows}: {check.name}: {check.value:.3g}, wanted {check.wanted}"

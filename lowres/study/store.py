@@ -1,0 +1,223 @@
+"""The store: every fit under its key, every probability row under its fit. Written once, atomically, with checksums.
+
+Layout: ``fits/<key>/`` (``fit.json``, tensors, log, ``SHA256SUMS``) and
+``predictions/<key>/<fingerprint of the test rows>.safetensors``. Stores merge by copying.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+import safetensors
+from safetensors import numpy as safe_numpy
+
+from lowres import seeds
+from lowres.errors import StoreError
+from lowres.training.fit import Check, Environment, Fit, Fitted, Tensors
+
+SUMS = "SHA256SUMS"
+
+
+@dataclass
+class Store:
+    """Fits and predictions below one folder. Damaged entries count as absent and are listed in ``damaged``."""
+
+    folder: Path
+    damaged: list[str] = field(default_factory=list)
+
+    def fit_folder(self, key: str) -> Path:
+        """Where the fit of this key lies, or would lie."""
+        return self.folder / "fits" / key
+
+    def has_fit(self, key: str) -> bool:
+        """Whether the fit is here and whole; a damaged one is set aside."""
+        folder = self.fit_folder(key)
+        if not folder.is_dir():
+            return False
+        if _intact(folder):
+            return True
+        self._set_aside(folder, f"fit {key}")
+        return False
+
+    def read_fit(self, key: str) -> Fitted | None:
+        """The fit of this key; None if it is absent or damaged."""
+        if not self.has_fit(key):
+            return None
+        folder = self.fit_folder(key)
+        record = self.record(key)
+        words = folder / "words.json"
+        return Fitted(
+            adapter=_load(folder / "adapter_model.safetensors"),
+            head=_load(folder / "head.safetensors"),
+            log=tuple(json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()),
+            checks=tuple(Check(**check) for check in record["checks"]),
+            seconds=record["seconds"],
+            words=tuple(json.loads(words.read_text(encoding="utf-8"))) if words.is_file() else (),
+        )
+
+    def record(self, key: str) -> dict[str, Any]:
+        """``fit.json`` of a fit that is here."""
+        loaded: dict[str, Any] = json.loads((self.fit_folder(key) / "fit.json").read_text(encoding="utf-8"))
+        return loaded
+
+    def write_fit(self, key: str, fit: Fit, environment: Environment, fitted: Fitted, provenance: Mapping[str, Any]) -> None:
+        """Keeps a fit, all at once or not at all. One that another process kept meanwhile stays.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        record = {
+            "key": key,
+            "spec": fit.spec(),
+            "starts": [start.key(environment) for start in fit.chain()][1:],
+            "environment": environment.of(fit),
+            "checks": [asdict(check) for check in fitted.checks],
+            "seconds": round(fitted.seconds, 3),
+            "provenance": dict(provenance),
+        }
+        with self._drafting("fits") as draft:
+            (draft / "fit.json").write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+            (draft / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in fitted.log), encoding="utf-8")
+            _save(draft / "adapter_model.safetensors", fitted.adapter)
+            _save(draft / "head.safetensors", fitted.head)
+            if fitted.words:
+                (draft / "words.json").write_text(json.dumps(fitted.words, ensure_ascii=False), encoding="utf-8")
+            lines = [f"{_sha256(path.read_bytes())}  {path.name}\n" for path in sorted(draft.iterdir())]
+            (draft / SUMS).write_text("".join(lines), encoding="utf-8")
+            with contextlib.suppress(FileExistsError):
+                _rename(draft, self.fit_folder(key))
+
+    def drop_fit(self, key: str) -> None:
+        """Removes a fit and its predictions."""
+        for folder in (self.fit_folder(key), self.folder / "predictions" / key):
+            if folder.is_dir():
+                self._set_aside(folder, None)
+
+    def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:
+        """Probabilities [rows, classes] on the test rows of this fingerprint; None if absent or damaged."""
+        path = self._predictions(key, rows)
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, framework="np") as stream:
+                meta, values = stream.metadata(), stream.get_tensor("probabilities")
+            if meta["sha256"] == _sha256(values.tobytes() + meta["ids"].encode()):
+                return np.asarray(values)
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
+            pass
+        self.damaged.append(f"predictions {key}/{rows}")
+        path.unlink(missing_ok=True)
+        return None
+
+    def write_predictions(self, key: str, rows: str, ids: tuple[str, ...], values: npt.NDArray[np.float32]) -> None:
+        """Keeps one probability row a test row, with the row ids.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        names = json.dumps(list(ids), ensure_ascii=False)
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        meta = {"ids": names, "sha256": _sha256(values.tobytes() + names.encode())}
+        with self._drafting("predictions") as draft:
+            safe_numpy.save_file({"probabilities": values}, draft / "rows", metadata=meta)
+            path = self._predictions(key, rows)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(draft / "rows", path)
+
+    def keys(self) -> list[str]:
+        """Keys of all fits, sorted."""
+        folder = self.folder / "fits"
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    @contextlib.contextmanager
+    def training(self, key: str, wait: bool) -> Iterator[bool]:
+        """Holds other processes off this key; gives False if one of them has it and ``wait`` is off."""
+        folder = self.folder / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder / f"{key}.lock", timeout=-1 if wait else 0)
+            with lock:
+                yield True
+        except filelock.Timeout:
+            yield False
+
+    def _predictions(self, key: str, rows: str) -> Path:
+        return self.folder / "predictions" / key / f"{rows}.safetensors"
+
+    @contextlib.contextmanager
+    def _drafting(self, room: str) -> Iterator[Path]:
+        """A folder on the same disk that is gone afterwards, whatever happens."""
+        try:
+            parent = self.folder / "drafts"
+            parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / room).mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as place:
+                draft = Path(place) / "draft"
+                draft.mkdir()
+                yield draft
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.folder} could not be written: {error.strerror or error}\n"
+                "what was finished is kept; next: make room or choose another folder with --store"
+            ) from error
+        except safetensors.SafetensorError as error:
+            raise StoreError(f"the store {self.folder} could not be written: {error}\nwhat was finished is kept") from error
+
+    def _set_aside(self, folder: Path, note: str | None) -> None:
+        """Takes a folder out of the store in one step, then removes it."""
+        if note:
+            self.damaged.append(note)
+        with self._drafting("fits") as draft:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(folder, draft / folder.name)
+            shutil.rmtree(draft / folder.name, ignore_errors=True)
+
+
+def rows_fingerprint(ids: tuple[str, ...], content: str) -> str:
+    """Name of a set of test rows."""
+    return seeds.digest("rows", list(ids), content)
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        wanted = dict(reversed(line.split("  ", 1)) for line in lines)
+        return {"fit.json", "head.safetensors", "log.jsonl"} <= set(wanted) and all(
+            _sha256((folder / name).read_bytes()) == digest for name, digest in wanted.items()
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def _rename(draft: Path, final: Path) -> None:
+    try:
+        os.rename(draft, final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        raise FileExistsError(final) from None
+
+
+def _save(path: Path, tensors: Tensors) -> None:
+    safe_numpy.save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
+
+
+def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    loaded: dict[str, npt.NDArray[Any]] = safe_numpy.load_file(path)
+    return loaded
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

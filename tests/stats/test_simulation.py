@@ -1,0 +1,109 @@
+"""Short form of scripts/simulate_intervals.py: coverage, width, false verdicts; every check is seen to fail too."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lowres.stats.paired import compare, holm
+from lowres.stats.variance import Block, Interval, interval
+
+GROUPS = 60
+
+
+def crossed(rng: np.random.Generator, draws: int, share: float) -> Block:
+    """Mean 0 and variance of the mean 1, of which ``share`` from draws (a tenth of it draw × group noise)."""
+    noise = 0.1 * share * draws * GROUPS
+    values = np.sqrt(0.9 * share * draws) * rng.standard_normal((draws, 1))
+    values = values + np.sqrt((1 - share) * GROUPS) * rng.standard_normal(GROUPS)
+    values = values + np.sqrt(noise) * rng.standard_normal((draws, GROUPS))
+    return Block(values.mean(axis=1), values)
+
+
+def coverage(found: list[Interval], true: float, stretch: float = 1.0) -> float:
+    hits = [abs(one.mean - true) <= stretch * (one.high - one.low) / 2 for one in found]
+    return float(np.mean(hits))
+
+
+@pytest.mark.parametrize("draws", [3, 5, 10])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
+def test_coverage_and_width_of_crossed_effects(draws: int, share: float) -> None:
+    rng = np.random.default_rng([1, draws, int(100 * share)])
+    found = [interval([crossed(rng, draws, share)]) for _ in range(2000)]
+    # True coverage is at least 93.8 %, Monte-Carlo error 0.54 points.
+    assert coverage(found, 0.0) >= 0.93
+    assert coverage(found, 0.0, stretch=0.75) < 0.93
+    width = np.mean([one.high - one.low for one in found]) / (2 * stats.norm.ppf(0.975))
+    df = 1 / (share**2 / (draws - 1) + (1 - share) ** 2 / (GROUPS - 1))
+    assert width <= 1.25 * stats.t.ppf(0.975, df) / stats.norm.ppf(0.975)
+
+
+@pytest.mark.parametrize(("draws", "share"), [(3, 0.9), (3, 0.3), (5, 0.8)])
+def test_false_verdicts_of_four_equal_methods(draws: int, share: float) -> None:
+    rng = np.random.default_rng([2, draws, int(100 * share)])
+    false, by_normal, families = 0, 0, 600
+    for _ in range(families):
+        reference = crossed(rng, draws, share)
+        found = compare([[crossed(rng, draws, share) - reference] for _ in range(4)])
+        false += any(one.verdict != "no difference shown" for one in found)
+        normal = [2 * float(stats.norm.sf(abs(one.difference.mean) / one.difference.se)) for one in found]
+        by_normal += min(holm(normal)) <= 0.05
+    # True rate is at most 4 %, Monte-Carlo error 0.8 points.
+    assert false / families <= 0.05
+    assert by_normal / families > 0.05
+
+
+@pytest.fixture(scope="module")
+def studies() -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / "simulated_studies.py"
+    spec = importlib.util.spec_from_file_location("simulated_studies", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_coverage_on_clustered_test_rows(studies: ModuleType) -> None:
+    setting = studies.Setting(studies.MIXES[2], draws=3, classes=2)
+    rng = np.random.default_rng(3)
+    found = [studies.simulate(setting, rng) for _ in range(120)]
+
+    def short(hits: int, given: int) -> bool:
+        """Whether the hits are too few for a coverage of 93 %, at the 1 % level."""
+        return bool(stats.binomtest(hits, given, 0.93, alternative="less").pvalue < 0.01)
+
+    for metric in studies.METRICS:
+        true = studies.truths(setting, metric)
+        for name, value in true.items():
+            given = [one[metric].intervals[name] for one in found if one[metric].intervals[name] is not None]
+            assert not short(sum(one.low <= value <= one.high for one in given), len(given)), (metric, name)
+        plain = [one[metric].plain["score"] for one in found]
+        assert short(sum(low <= true["score"] <= high for low, high in plain), len(plain)), "bootstrap over draws"
+
+
+def test_truth_is_what_large_samples_show(studies: ModuleType) -> None:
+    setting = studies.Setting(studies.MIXES[2], draws=400, classes=3, groups=4000)
+    rng = np.random.default_rng(4)
+    fit = studies.TestSet(setting, rng).fit(0.5, rng.standard_normal((400, 2)))
+    for metric, value in studies.METRICS.items():
+        shown = float(value(fit.sum(axis=1)).mean())
+        # Standard errors: draws 0.15 * 0.3 / 20 = 0.002, groups below 0.25 / sqrt(4000) = 0.004.
+        assert shown == pytest.approx(studies.truth(setting, 0.5, metric), abs=0.013), metric
+
+
+def test_the_script_prints_its_tables() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "simulate_intervals.py"
+    done = subprocess.run(
+        [sys.executable, script, "--check", "--replicates", "2"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("| tiny, 10 |") == 5
+    page = (script.parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    begin, end = page.index("<!-- simulation:begin -->"), page.index("<!-- simulation:end -->")
+    assert page[begin:end].count("| tiny, 10 |") == 5
