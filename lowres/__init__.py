@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lowres.library import Study, StudyResult, load
+
 __version__ = "0.1.0"
+__all__ = ["Study", "StudyResult", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """The library's names, imported when first asked for."""
+    if name in __all__:
+        from lowres import library
+
+        return getattr(library, name)
+    raise AttributeError(f"module 'lowres' has no attribute {name!r}")

@@ -13,7 +13,9 @@ from lowres.errors import UserError, nearest
 T = TypeVar("T")
 
 
-def setting(help: str, default: Any = dataclasses.MISSING, *, number: bool = True, factory: Any = dataclasses.MISSING) -> Any:
+def setting(
+    help: str, default: Any = dataclasses.MISSING, *, number: bool = True, factory: Any = dataclasses.MISSING
+) -> Any:
     """A field with its one-line help.
 
     Args:

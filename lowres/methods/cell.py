@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowres.data import splits
 from lowres.data.rows import Rows
-from lowres.data.task import Task
 from lowres.training.fit import CrossEntropy, Fit, LoRA, Objective, Part, Recipe, Words
+
+if TYPE_CHECKING:
+    from lowres.data.task import Task
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,13 @@ class Cell:
     def as_dict(self) -> dict[str, Any]:
         """As JSON-like data."""
         return {
-            "task": self.task, "source": self.source, "target": self.target,
-            "shots": self.shots, "method": self.method, "draw": self.draw,
-        }  # fmt: skip
+            "task": self.task,
+            "source": self.source,
+            "target": self.target,
+            "shots": self.shots,
+            "method": self.method,
+            "draw": self.draw,
+        }
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,9 @@ class Bench:
     @property
     def target_shots(self) -> Rows:
         """T: so many labelled rows per class of the target; none at 0 shots."""
-        return splits.shots(self.task.name, self.task.domains[self.cell.target].train, self.cell.shots or 0, self.cell.draw)
+        return splits.shots(
+            self.task.name, self.task.domains[self.cell.target].train, self.cell.shots or 0, self.cell.draw
+        )
 
     @property
     def source_and_shots(self) -> tuple[Rows, ...]:

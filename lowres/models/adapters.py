@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ def adapted_linears(model: nn.Module, linears: str, live_layers: int | None) -> 
             found.append((int(match.group(1)), name))
     layers = max((layer for layer, _ in found), default=-1) + 1
     if not found:
-        raise UserError(f"no linear of {type(model).__name__} matches {linears!r}", hint="try --set adapter.linears=all")
+        raise UserError(
+            f"no linear of {type(model).__name__} matches {linears!r}", hint="try --set adapter.linears=all"
+        )
     if live_layers is not None and not 1 <= live_layers <= layers:
         raise UserError("no such number of live layers", got=live_layers, expected=f"1 to {layers}, or all")
     lowest = 0 if live_layers is None else layers - live_layers
@@ -52,14 +55,34 @@ def adapted_linears(model: nn.Module, linears: str, live_layers: int | None) -> 
 
 def attach(model: nn.Module, *, rank: int, alpha: int, linears: str, live_layers: int | None) -> nn.Module:
     """The encoder with an empty LoRA adapter, as a PEFT model in evaluation mode."""
+    return attach_config(
+        model, {"r": rank, "lora_alpha": alpha, "target_modules": adapted_linears(model, linears, live_layers)}
+    )
+
+
+def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+    """The encoder with an empty LoRA adapter of these PEFT settings, in evaluation mode."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", task_type="FEATURE_EXTRACTION",
-        target_modules=adapted_linears(model, linears, live_layers),
-    )  # fmt: skip
-    wrapped: nn.Module = get_peft_model(model, config)
+    known = LoraConfig(
+        r=int(config["r"]),
+        lora_alpha=int(config["lora_alpha"]),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="FEATURE_EXTRACTION",
+        target_modules=list(config["target_modules"]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is being replaced
+        wrapped: nn.Module = get_peft_model(model, known)
     return wrapped.eval()
+
+
+def peft_config(model: nn.Module) -> dict[str, Any]:
+    """The content of ``adapter_config.json`` of a PEFT model."""
+    config: Any = model.peft_config["default"]  # type: ignore[index]
+    plain = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    return {name: getattr(value, "value", value) for name, value in plain.items()} | {"inference_mode": True}
 
 
 def initial(model: nn.Module, *name: object) -> dict[str, npt.NDArray[np.float32]]:

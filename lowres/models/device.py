@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowres.data.sources import cache_dir
 from lowres.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -41,7 +40,9 @@ def resolve(device: str = "auto", precision: str = "auto") -> Machine:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available", hint="use --device cpu, or see the README on GPU builds of torch")
+        raise UserError(
+            "no CUDA device is available", hint="use --device cpu, or see the README on GPU builds of torch"
+        )
     elif device == "mps" and not torch.backends.mps.is_available():
         raise UserError("no MPS device is available", hint="use --device cpu")
     speeds = _speeds(device)
@@ -62,6 +63,8 @@ def numerics() -> str:
 
 def _speeds(device: str) -> dict[str, float]:
     import torch
+
+    from lowres.data.sources import cache_dir
 
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     machine = f"{device} {name} torch-{torch.__version__} threads-{torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()}"

@@ -33,9 +33,16 @@ def pooled(model: nn.Module, ids: Tensor, mask: Tensor, pooling: str, normalise:
 
 
 def features(
-    model: nn.Module, tokens: Tokens, texts: Sequence[str], *, max_length: int, pooling: str, normalise: bool,
-    device: str, precision: str,
-) -> npt.NDArray[np.float32]:  # fmt: skip
+    model: nn.Module,
+    tokens: Tokens,
+    texts: Sequence[str],
+    *,
+    max_length: int,
+    pooling: str,
+    normalise: bool,
+    device: str,
+    precision: str,
+) -> npt.NDArray[np.float32]:
     """Pooled vectors of many texts, sorted by length on the way, [texts, hidden]."""
     import torch
 

@@ -21,4 +21,4 @@ def initial_head(hidden: int, classes: int, *name: object) -> dict[str, npt.NDAr
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Probabilities from logits, [rows, classes]."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -80,7 +80,7 @@ def matthews(sums: Floats) -> Floats:
     right = np.einsum("...cc->...", matrix)
     above = right * total - (truth * predicted).sum(axis=-1)
     below = np.sqrt((total**2 - (predicted**2).sum(axis=-1)) * (total**2 - (truth**2).sum(axis=-1)))
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
 
 METRICS: dict[str, Metric] = {
@@ -105,7 +105,7 @@ def class_recall(targets: Targets, probabilities: Probabilities) -> Floats:
     """Share of each class's rows that are found, NaN for a class without rows, [classes]."""
     matrix = _square(confusions(targets, probabilities).sum(axis=0))
     counts = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return np.asarray(np.divide(np.diag(matrix), counts, out=np.full(len(counts), np.nan), where=counts > 0))
 
 
 def negative_log_likelihood(targets: Targets, probabilities: Probabilities) -> float:
@@ -130,7 +130,9 @@ def calibration_error(targets: Targets, probabilities: Probabilities, bins: int 
     right = hits(targets, probabilities)[:, 0]
     ranked = np.argsort(confidence, kind="stable")
     gaps = [
-        len(part) * abs(right[part].mean() - confidence[part].mean()) for part in np.array_split(ranked, bins) if len(part)
+        len(part) * abs(right[part].mean() - confidence[part].mean())
+        for part in np.array_split(ranked, bins)
+        if len(part)
     ]
     return float(sum(gaps) / len(targets))
 
@@ -162,7 +164,7 @@ def all_metrics(targets: Targets, probabilities: Probabilities, labels: tuple[st
 
 
 def _square(sums: Floats) -> Floats:
-    classes = int(round(sums.shape[-1] ** 0.5))
+    classes = round(sums.shape[-1] ** 0.5)
     return sums.reshape(*sums.shape[:-1], classes, classes)
 
 

@@ -54,20 +54,20 @@ def p_value(difference: Quantity) -> float:
     The difference is referred to the law of ``sqrt(Vd) T1 + sqrt(Vg) T2``, Vd and Vg the draw and the group component,
     T1 and T2 independent t variables with their degrees of freedom (Fisher 1935; Robinson 1976, Ann. Stat. 4: found
     never above its level). The interval's own t stays near 95 % but is too bold far out, where Holm reads it: with
-    three draws up to 10 % false verdicts over four methods. With one draw, or one component 0, both rules are one.
+    three draws up to 10 % false verdicts over four methods. With one draw both rules are one.
 
     Where nothing varies p is 1 for a difference of 0, else the smallest p that a sign test over the test groups can
     reach, 2^(1 − groups): agreement of few groups proves little.
     """
     one = interval(difference)
     if one.se == 0:
-        groups = sum(part.pseudo.shape[1] for part in difference)
-        return 1.0 if one.mean == 0 else float(2.0 ** (1 - groups))
+        count = sum(part.pseudo.shape[1] for part in difference)
+        return 1.0 if one.mean == 0 else float(2.0 ** (1 - count))
     found = moments([difference])
-    draw, parts, spread = (np.squeeze(part, axis=0) for part in found.parts(np.ones((1, 1))))
-    group = float(parts.sum())
-    free = group**2 / float(spread.sum()) if group > 0 else 1.0
-    return behrens_fisher(abs(one.mean), float(draw), group, found.count - 1, max(free, float(found.sizes.min()) - 1))
+    shown, noise, groups, _, spread = found.parts(np.ones(1))
+    draw, group = max(float(shown), float(noise)), float(groups.sum())
+    free = group**2 / float(spread) if group > 0 else 1.0
+    return behrens_fisher(abs(one.mean), draw, group, found.count - 1, max(free, float(found.sizes.min()) - 1))
 
 
 def behrens_fisher(distance: float, draw: float, group: float, draw_df: float, group_df: float) -> float:

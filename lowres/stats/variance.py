@@ -109,35 +109,37 @@ class Moments:
     sizes: Floats
     count: int
 
-    def parts(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    def parts(self, weights: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """Variance of contrasts ``[..., quantities]`` by origin.
 
-        Returns the draw component ``[...]``, the group component of each test set ``[..., tests]`` (0 where it is
-        estimated negative), and the estimation variance of the latter, without the factor 2, ``[..., tests]``.
+        Returns what the spread of the draws shows, ``[...]`` (draw effects with draw × group noise); that noise alone,
+        ``[...]``; the group component of each test set, ``[..., tests]`` (0 where it is estimated negative); and the
+        estimation variances of the second and third, without the factor 2, each ``[...]``.
         """
         draw = np.maximum(0.0, np.einsum("...i,ij,...j->...", weights, self.draws, weights))
         scale = self.count * self.sizes
         between = np.einsum("...i,kij,...j->...k", weights, self.groups, weights) / scale
         within = np.einsum("...i,kij,...j->...k", weights, self.rest, weights) / scale
-        free = max(self.count - 1, 1)
-        return draw, np.maximum(0.0, between - within), (between**2 + within**2 / free) / (self.sizes - 1)
+        rough = within**2 / max(self.count - 1, 1) / (self.sizes - 1)
+        spread = (between**2 / (self.sizes - 1) + rough).sum(axis=-1)
+        return draw, within.sum(axis=-1), np.maximum(0.0, between - within), rough.sum(axis=-1), spread
 
     def contrast(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         """Mean, variance and degrees of freedom of contrasts ``[..., quantities]``, each ``[...]``.
 
-        Degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2) with one departure: the draw component
-        weighs (D + 1) / (D − 1) times its estimate. With three draws the plain rule loses up to three points of
-        coverage where draws and groups both matter, since a draw component that came out small by chance also raises
-        the degrees of freedom.
+        The draw part of the variance is never below the draw × group noise. Degrees of freedom are Satterthwaite's
+        (1946, Biometrics Bulletin 2) with one departure: the spread of the draws weighs (D + 1) / (D − 1) fold. With
+        three draws the plain rule loses up to three points of coverage where draws and groups both matter, since a
+        spread that came out small by chance also raises the degrees of freedom.
         """
-        draw, groups, spread = self.parts(weights)
-        free = self.count - 1
+        draw, noise, groups, rough, spread = self.parts(weights)
+        group, free = groups.sum(axis=-1), self.count - 1
         inflated = draw * (free + 2) / free if free else draw
-        total = inflated + groups.sum(axis=-1)
-        noise = spread.sum(axis=-1) + (inflated**2 / free if free else 0.0)
-        df = np.divide(total**2, noise, out=np.full_like(total, _MANY), where=noise > 0)
+        total = np.maximum(inflated, noise) + group
+        error = spread + rough + (inflated**2 / free if free else 0.0)
+        df = np.divide(total**2, error, out=np.full_like(total, _MANY), where=error > 0)
         least = min([*([free] if free else []), *(self.sizes - 1)])
-        return weights @ self.means, draw + groups.sum(axis=-1), np.clip(df, least, _MANY)
+        return weights @ self.means, np.maximum(draw, noise) + group, np.clip(df, least, _MANY)
 
     def accepts(self, weights: Floats, level: float) -> NDArray[np.bool_]:
         """Whether the two-sided t test at ``1 - level`` keeps "the contrast is 0", for ``[..., quantities]``."""
@@ -235,12 +237,15 @@ def interval(blocks: Quantity, *, level: float = 0.95, bounds: tuple[float, floa
 def covariance(first: Quantity, second: Quantity) -> float:
     """Covariance of two quantities on the same draws and test sets; of a quantity with itself it is ``se ** 2``.
 
-    A test set where either quantity's group component is estimated negative (counts 0) adds no covariance.
+    Where a component of either quantity is replaced (see ``Moments.parts``), so is that of the covariance.
     """
     found = moments([first, second])
-    component = (found.groups - found.rest) / (found.count * found.sizes)[:, None, None]
+    scale = (found.count * found.sizes)[:, None, None]
+    noise = (found.rest / scale).sum(axis=0)
+    component = (found.groups - found.rest) / scale
     kept = (component[:, 0, 0] > 0) & (component[:, 1, 1] > 0)
-    return float(found.draws[0, 1] + component[kept, 0, 1].sum())
+    draws = found.draws if (np.diag(found.draws) >= np.diag(noise)).all() else noise
+    return float(draws[0, 1] + component[kept, 0, 1].sum())
 
 
 def t_quantile(probability: float, df: Floats | float) -> Floats:

@@ -23,12 +23,16 @@ ENGINES = ("loop",)
 class StudyConfig:
     """The request, as given. What it resolves to is written beside the results."""
 
-    task: str | None = setting("A shipped task, a task file (.yaml), a table (.csv .tsv .jsonl .parquet) or a folder.", None)
+    task: str | None = setting(
+        "A shipped task, a task file (.yaml), a table (.csv .tsv .jsonl .parquet) or a folder.", None
+    )
     source: tuple[str, ...] = setting("Source domains, separated by commas; default: all.", ())
     target: tuple[str, ...] = setting("Target domains, separated by commas; default: all.", ())
     shots: tuple[int, ...] = setting("Labelled target rows per class, separated by commas.", (0, 8, 32))
     seeds: int = setting("Number of draws.", 5)
-    methods: tuple[str, ...] = setting("Methods to compare; the references are always measured (lowres methods ls).", DEFAULT)
+    methods: tuple[str, ...] = setting(
+        "Methods to compare; the references are always measured (lowres methods ls).", DEFAULT
+    )
     backbone: str = setting("Pretrained encoder: minilm, a folder, or a hub id.", "minilm")
     revision: str | None = setting("Commit, tag or branch of a backbone given by hub id.", None)
     source_rows: int = setting("Row cap of a source fit and of the ceiling.", 1000)
@@ -41,7 +45,9 @@ class StudyConfig:
     text_column: str | None = setting("Column of the text, for a table.", None)
     label_column: str | None = setting("Column of the label, for a table.", None)
     domain_column: str | None = setting("Column of the domain, for a table.", None)
-    group_column: str | None = setting("Column that says which rows belong together (review, document), for a table.", None)
+    group_column: str | None = setting(
+        "Column that says which rows belong together (review, document), for a table.", None
+    )
     out: str | None = setting("Folder of the results; default: runs/TASK-HASH.", None, number=False)
     store: str = setting("Folder that keeps every fit and prediction.", "runs/store", number=False)
     force: bool = setting("Train again what the store already has.", False, number=False)
@@ -73,7 +79,7 @@ ALIASES = {"live_layers": "lora.live_layers"}
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Names and values of a config file.
+    """Names and values of a config file; the ``provenance`` that a run writes beside them is left out.
 
     Raises:
         UserError: No such file, no YAML, or no mapping.
@@ -90,8 +96,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"config {file} is no YAML that can be read", got=error) from error
     if not isinstance(loaded, dict):
-        raise UserError(f"config {file} holds no names with values", got=type(loaded).__name__, expected="source: movie …")
-    return {str(name): value for name, value in loaded.items()}
+        raise UserError(
+            f"config {file} holds no names with values", got=type(loaded).__name__, expected="source: movie …"
+        )
+    return {str(name): value for name, value in loaded.items() if name != "provenance"}
 
 
 def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, sets: Sequence[str] = ()) -> StudyConfig:
@@ -151,7 +159,9 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> str | None:
     if value in known:
         return None
     close = nearest(value, known)
-    return f"{name}: got {value!r}, expected one of {', '.join(known)}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{name}: got {value!r}, expected one of {', '.join(known)}" + (
+        f"; did you mean {close[0]!r}?" if close else ""
+    )
 
 
 def _repeated(name: str, values: tuple[str, ...]) -> str | None:

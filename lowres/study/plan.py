@@ -106,7 +106,9 @@ class Plan:
         for content, fit in todo.items():
             if fit.uses_gradients:
                 rows = [part.rows for part in fit.parts]
-                longest = max(self._tokens(part) / len(part) for part in rows) * 1.5  # batches are padded to their longest
+                longest = (
+                    max(self._tokens(part) / len(part) for part in rows) * 1.5
+                )  # batches are padded to their longest
                 train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
             elif fit.reads_backbone:
                 train += sum(self._tokens(part.rows) for part in fit.parts)
@@ -153,7 +155,9 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
         raise UserError("no pair of a source and another target", got=f"{sources} → {targets}", expected="two domains")
     _check_domains(task, sources, targets)
     domains = dict.fromkeys((*sources, *targets))
-    row_cap = min(config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train)))
+    row_cap = min(
+        config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
+    )
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
     shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
     fits = {}
@@ -178,20 +182,24 @@ def _cells(
                 for budget in method.budgets(shots):
                     if not pool and budget != 0:
                         continue  # nothing of this target can be labelled; reported as a warning
-                    for source in sources if method.uses_source else (None,):
-                        if source != target:
-                            yield Cell(task.name, source, target, budget, name, draw)
+                    for origin in sources if method.uses_source else (None,):
+                        if origin != target:
+                            yield Cell(task.name, origin, target, budget, name, draw)
 
 
 def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...]) -> None:
     faults = [f"{name}: no training rows" for name in sources if not len(task.domains[name].train)]
-    faults += [f"{name}: no test rows" for name in dict.fromkeys((*sources, *targets)) if not len(task.domains[name].test)]
+    faults += [
+        f"{name}: no test rows" for name in dict.fromkeys((*sources, *targets)) if not len(task.domains[name].test)
+    ]
     for name in sources:
         missing = set(task.labels) - set(task.domains[name].train.labels)
         if missing and len(task.domains[name].train):
             faults.append(f"{name}: no training row of {', '.join(sorted(missing))}")
     if faults:
-        raise UserError("domains that cannot be used as asked: " + "; ".join(faults[:5]), hint="lowres tasks check TASK")
+        raise UserError(
+            "domains that cannot be used as asked: " + "; ".join(faults[:5]), hint="lowres tasks check TASK"
+        )
 
 
 def minutes(seconds: float) -> str:

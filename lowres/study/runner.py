@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.errors import FitError, StoreError
-from lowres.methods.cell import Cell
 from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
 from lowres.study.store import Store
@@ -94,9 +93,15 @@ class Outcome:
 
 
 def run_plan(
-    plan: Plan, engine: Engine, environment: Environment, store: Store, provenance: Mapping[str, Any],
-    *, force: bool = False, progress: Progress | None = None,
-) -> Outcome:  # fmt: skip
+    plan: Plan,
+    engine: Engine,
+    environment: Environment,
+    store: Store,
+    provenance: Mapping[str, Any],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
     """Runs what is missing. A fit that fails is noted and never stops the others.
 
     Args:
@@ -228,7 +233,11 @@ class _Run:
     def _predict(self, fit: Fit, fitted: Fitted, domain: str) -> None:
         rows = self.plan.test_rows[domain]
         texts = list(rows.texts)
-        values = self.engine.predict(fit, fitted, texts) if fit.uses_gradients else closed_form.answer(fit, fitted, texts, self.engine)
+        values = (
+            self.engine.predict(fit, fitted, texts)
+            if fit.uses_gradients
+            else closed_form.answer(fit, fitted, texts, self.engine)
+        )
         if not np.isfinite(values).all():
             raise FitError(f"probabilities on {domain} are not finite")
         self.store.write_predictions(self._key(fit), rows.fingerprint, rows.ids, values)

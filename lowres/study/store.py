@@ -72,7 +72,9 @@ class Store:
         loaded: dict[str, Any] = json.loads((self.fit_folder(key) / "fit.json").read_text(encoding="utf-8"))
         return loaded
 
-    def write_fit(self, key: str, fit: Fit, environment: Environment, fitted: Fitted, provenance: Mapping[str, Any]) -> None:
+    def write_fit(
+        self, key: str, fit: Fit, environment: Environment, fitted: Fitted, provenance: Mapping[str, Any]
+    ) -> None:
         """Keeps a fit, all at once or not at all. One that another process kept meanwhile stays.
 
         Raises:
@@ -89,7 +91,9 @@ class Store:
         }
         with self._drafting("fits") as draft:
             (draft / "fit.json").write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
-            (draft / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in fitted.log), encoding="utf-8")
+            (draft / "log.jsonl").write_text(
+                "".join(json.dumps(entry) + "\n" for entry in fitted.log), encoding="utf-8"
+            )
             _save(draft / "adapter_model.safetensors", fitted.adapter)
             _save(draft / "head.safetensors", fitted.head)
             if fitted.words:
@@ -136,7 +140,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(draft / "rows", path)
 
-    def keys(self) -> list[str]:
+    def list_fits(self) -> list[str]:
         """Keys of all fits, sorted."""
         folder = self.folder / "fits"
         return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -173,7 +177,9 @@ class Store:
                 "what was finished is kept; next: make room or choose another folder with --store"
             ) from error
         except safetensors.SafetensorError as error:
-            raise StoreError(f"the store {self.folder} could not be written: {error}\nwhat was finished is kept") from error
+            raise StoreError(
+                f"the store {self.folder} could not be written: {error}\nwhat was finished is kept"
+            ) from error
 
     def _set_aside(self, folder: Path, note: str | None) -> None:
         """Takes a folder out of the store in one step, then removes it."""
@@ -193,7 +199,7 @@ def rows_fingerprint(ids: tuple[str, ...], content: str) -> str:
 def _intact(folder: Path) -> bool:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        wanted = dict(reversed(line.split("  ", 1)) for line in lines)
+        wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         return {"fit.json", "head.safetensors", "log.jsonl"} <= set(wanted) and all(
             _sha256((folder / name).read_bytes()) == digest for name, digest in wanted.items()
         )

@@ -25,10 +25,13 @@ def solve(fit: Fit, engine: Engine) -> Fitted:
     """Trains a closed-form fit; ``engine`` gives the frozen features where they are needed."""
     began = time.perf_counter()
     words: tuple[str, ...] = ()
+    checks: tuple[Check, ...]
     if isinstance(fit.objective, MostFrequent):
         counts = np.bincount(fit.targets, weights=fit.row_weights, minlength=len(fit.labels))
         head = {"frequencies": (counts / counts.sum()).astype(np.float32)}
-        checks = (Check("saw every class", bool((counts > 0).all()), float((counts > 0).sum()), f"= {len(fit.labels)}"),)
+        checks = (
+            Check("saw every class", bool((counts > 0).all()), float((counts > 0).sum()), f"= {len(fit.labels)}"),
+        )
     else:
         inputs: Any
         extra = {}
@@ -65,9 +68,12 @@ def _vectorizer(settings: Words, vocabulary: tuple[str, ...] | None = None) -> T
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
-        ngram_range=(1, settings.ngrams), max_features=settings.max_features, sublinear_tf=True,
-        token_pattern=r"(?u)\b\w+\b|[^\w\s]+", vocabulary=list(vocabulary) if vocabulary is not None else None,
-    )  # fmt: skip
+        ngram_range=(1, settings.ngrams),
+        max_features=settings.max_features,
+        sublinear_tf=True,
+        token_pattern=r"(?u)\b\w+\b|[^\w\s]+",
+        vocabulary=list(vocabulary) if vocabulary is not None else None,
+    )
 
 
 def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:

@@ -166,7 +166,10 @@ class Fit:
         shares = np.array([part.share for part in self.parts])
         shares = shares / shares.sum()
         return np.concatenate(
-            [np.full(len(part.rows), share * self.size / len(part.rows)) for part, share in zip(self.parts, shares, strict=True)]
+            [
+                np.full(len(part.rows), share * self.size / len(part.rows))
+                for part, share in zip(self.parts, shares, strict=True)
+            ]
         )
 
     def spec(self) -> dict[str, Any]:
@@ -179,7 +182,12 @@ class Fit:
         return {
             "schema": SCHEMA,
             "parts": [
-                {"domain": part.rows.domain, "rows": len(part.rows), "content": part.rows.fingerprint, "share": part.share}
+                {
+                    "domain": part.rows.domain,
+                    "rows": len(part.rows),
+                    "content": part.rows.fingerprint,
+                    "share": part.share,
+                }
                 for part in self.parts
             ],
             "labels": list(self.labels),
@@ -298,4 +306,8 @@ class Engine(Protocol):
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
         """Probabilities, [texts, classes]."""
+        ...
+
+    def adapter_config(self, fit: Fit) -> dict[str, Any] | None:
+        """The content of PEFT's ``adapter_config.json`` for a fit's adapter; None for a frozen backbone."""
         ...

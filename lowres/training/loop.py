@@ -59,6 +59,10 @@ class LoopEngine:
             adapters.write(model, fitted.adapter)
         return encoder.probabilities(self._features(model, texts, fit.recipe), fitted.head)
 
+    def adapter_config(self, fit: Fit) -> dict[str, object] | None:
+        """PEFT's settings of a fit's adapter; None for a frozen backbone."""
+        return adapters.peft_config(self._model(fit.adapter)) if fit.adapter is not None else None
+
     def _train(self, fit: Fit, start: Fitted | None) -> Fitted:
         import torch
         from torch.nn import functional
@@ -70,13 +74,17 @@ class LoopEngine:
         first_head = start.head if start else initial_head(self.backbone.hidden, len(fit.labels), *seed)
         adapters.write(model, first_adapter)
         weight, bias = (
-            torch.nn.Parameter(torch.from_numpy(np.array(first_head[name])).to(self.device)) for name in ("weight", "bias")
+            torch.nn.Parameter(torch.from_numpy(np.array(first_head[name])).to(self.device))
+            for name in ("weight", "bias")
         )
         recipe = fit.recipe
         live = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = self.accelerator.prepare_optimizer(
             torch.optim.AdamW(
-                [{"params": live, "lr": recipe.learning_rate}, {"params": [weight, bias], "lr": recipe.head_learning_rate}],
+                [
+                    {"params": live, "lr": recipe.learning_rate},
+                    {"params": [weight, bias], "lr": recipe.head_learning_rate},
+                ],
                 weight_decay=0.0,
             )
         )
@@ -87,13 +95,17 @@ class LoopEngine:
         for step, (rows, weights) in enumerate(fit.batches()):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * recipe.rate(step, fit.steps)
-            ids, mask = (torch.from_numpy(part).to(self.device) for part in self.tokens.pad([arrays[row] for row in rows]))
+            ids, mask = (
+                torch.from_numpy(part).to(self.device) for part in self.tokens.pad([arrays[row] for row in rows])
+            )
             with self.accelerator.autocast():
                 vectors = encoder.pooled(model, ids, mask, self.backbone.pooling, recipe.normalise)
             losses = functional.cross_entropy(vectors @ weight.T + bias, targets[rows], reduction="none")
             loss = (losses * torch.from_numpy(weights).to(losses)).sum()
             if not torch.isfinite(loss):
-                raise FitError(f"the loss became {loss.item()} at step {step + 1} of {fit.steps}; try a lower learning rate")
+                raise FitError(
+                    f"the loss became {loss.item()} at step {step + 1} of {fit.steps}; try a lower learning rate"
+                )
             optimizer.zero_grad()
             self.accelerator.backward(loss)
             optimizer.step()
@@ -101,15 +113,24 @@ class LoopEngine:
         adapter = adapters.read(model)
         head = {"weight": weight.detach().cpu().numpy().copy(), "bias": bias.detach().cpu().numpy().copy()}
         return Fitted(
-            adapter=adapter, head=head, log=tuple(log), checks=gradient_checks(first_adapter, adapter, log, start is None),
+            adapter=adapter,
+            head=head,
+            log=tuple(log),
+            checks=gradient_checks(first_adapter, adapter, log, start is None),
             seconds=time.perf_counter() - began,
-        )  # fmt: skip
+        )
 
     def _features(self, model: nn.Module, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
         return encoder.features(
-            model, self.tokens, texts, max_length=recipe.max_length, pooling=self.backbone.pooling,
-            normalise=recipe.normalise, device=self.device, precision=self.precision,
-        )  # fmt: skip
+            model,
+            self.tokens,
+            texts,
+            max_length=recipe.max_length,
+            pooling=self.backbone.pooling,
+            normalise=recipe.normalise,
+            device=self.device,
+            precision=self.precision,
+        )
 
     def _model(self, adapter: LoRA | None) -> nn.Module:
         """The encoder with an adapter of these settings; made once, its weights are set anew for every fit."""
@@ -117,7 +138,11 @@ class LoopEngine:
             model = self.backbone.load(self.device)
             if adapter is not None:
                 model = adapters.attach(
-                    model, rank=adapter.rank, alpha=adapter.alpha, linears=adapter.linears, live_layers=adapter.live_layers
+                    model,
+                    rank=adapter.rank,
+                    alpha=adapter.alpha,
+                    linears=adapter.linears,
+                    live_layers=adapter.live_layers,
                 )
             self._models[adapter] = model
         return self._models[adapter]

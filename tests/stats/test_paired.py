@@ -86,6 +86,14 @@ def test_behrens_fisher_against_numerical_convolution(draw_df: int, distance: fl
     assert behrens_fisher(distance, 0.7, 0.3, draw_df, 20) == pytest.approx(exact, rel=2e-3)
 
 
+def test_one_lucky_row_in_every_draw_is_no_verdict() -> None:
+    # Same number of hits in every draw, each time on another row: neither draws nor groups seem to vary.
+    # Left is the noise: sum of squares 3 (1 - 1/50) - 3 (3/9 - 1/50) = 2 with 98 df; V = 2 / 98 / 150, df = 2.
+    (one,) = compare([[grid(np.eye(3, 50))]])
+    assert one.p == pytest.approx(2 * stats.t.sf(0.02 / (2 / 98 / 150) ** 0.5, 2))
+    assert one.verdict == "no difference shown"
+
+
 def test_no_method_is_no_comparison() -> None:
     assert compare([]) == []
 

@@ -47,8 +47,9 @@ def test_components_by_hand() -> None:
     found = moments([[grid([[1, 2, 6], [3, 6, 6]])]])
     assert found.groups.item() == pytest.approx(8)
     assert found.rest.item() == pytest.approx(2)
-    # df: the draw component 1 weighs (D + 1) / (D - 1) = 3 fold: (3 + 1)^2 / (3^2 / 1 + ((8/6)^2 + (2/6)^2) / 2)
-    df = 16 / (9 + (64 / 36 + 4 / 36) / 2)
+    # df: the spread of draws, 1, weighs (D + 1) / (D - 1) = 3 fold; mean squares over D G are 8/6 and 2/6:
+    # (3 + 1)^2 / (3^2 / 1 + (2/6)^2 / 2 + ((8/6)^2 + (2/6)^2) / 2)
+    df = 16 / (9 + 4 / 72 + (64 / 36 + 4 / 36) / 2)
     one = interval([grid([[1, 2, 6], [3, 6, 6]])])
     assert (one.mean, one.se**2, one.df) == pytest.approx((4, 2, df))
     assert one.high - one.mean == pytest.approx(stats.t.ppf(0.975, df) * 2**0.5)
@@ -70,10 +71,16 @@ def test_no_group_variance_is_the_t_interval_over_draws() -> None:
     assert not one.few_draws
 
 
-def test_negative_group_component_counts_zero() -> None:
-    # Checkerboard residuals only: group means equal, MS rest > MS groups = 0, no draw effect.
+def test_components_below_the_noise_leave_the_noise() -> None:
+    # Checkerboard: draw and group means all 0, so V = MS rest / (D G) = (8 / 3) / 8; equal draws are no certainty.
+    # df = (1/3)^2 / ((1/3)^2 / 3 + (1/3)^2 / 3): the noise, and the noise in the group component.
     one = interval([grid([[1, -1, 1, -1], [-1, 1, -1, 1]])])
-    assert (one.se, one.low, one.high) == (0, 0, 0)
+    assert (one.mean, one.se**2, one.df) == pytest.approx((0, 1 / 3, 1.5))
+
+
+def test_nothing_varies() -> None:
+    one = interval([grid(np.full((3, 4), 0.25))])
+    assert (one.mean, one.se, one.low, one.high) == (0.25, 0, 0.25, 0.25)
 
 
 def test_two_test_sets_share_draws_and_add_groups() -> None:

@@ -1,0 +1,362 @@
+"""From probabilities to the summary: scores, drops, recovery and verdicts, each a contrast of per-group scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+import lowres
+from lowres.analysis.summary import (
+    Estimate,
+    FitsPart,
+    Overall,
+    Score,
+    SecondsPart,
+    Shift,
+    StudyPart,
+    Summary,
+    Transfer,
+    Verdict,
+    WorstPair,
+)
+from lowres.methods.catalogue import METHODS
+from lowres.scoring.metrics import Metric, find_metric
+from lowres.stats import curves, paired, shift
+from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, interval
+from lowres.study.runner import Outcome
+
+Column = tuple[str, str | None, str, int | None]
+"""(method, source, target, shots): the cells that differ in the draw only."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a study's cells by column, as blocks over the draws that all asked-for columns have."""
+
+    outcome: Outcome
+
+    @cached_property
+    def columns(self) -> dict[Column, dict[int, str]]:
+        """Fit content by draw, of the cells that were finished."""
+        found: dict[Column, dict[int, str]] = {}
+        for cell, fit in self.outcome.plan.fits.items():
+            if (fit.content, cell.target) in self.outcome.probabilities:
+                place = (cell.method, cell.source, cell.target, cell.shots)
+                found.setdefault(place, {})[cell.draw] = fit.content
+        return found
+
+    def blocks(self, columns: Sequence[Column]) -> list[Block] | None:
+        """One block a column over their common draws; None if a column is missing or no draw is common."""
+        if any(column not in self.columns for column in columns):
+            return None
+        draws = sorted(set.intersection(*(set(self.columns[column]) for column in columns)))
+        return [self._block(column, tuple(draws)) for column in columns] if draws else None
+
+    def _block(self, column: Column, draws: tuple[int, ...]) -> Block:
+        place = (column, draws)
+        if place not in self._blocks:
+            contents = [self.columns[column][draw] for draw in draws]
+            sums = np.stack([self._group_sums(content, column[2]) for content in contents])
+            self._blocks[place] = block(sums, self._metric.value)
+        return self._blocks[place]
+
+    def _group_sums(self, content: str, domain: str) -> npt.NDArray[np.float64]:
+        """Sums of the metric's statistics over each test group, [groups, k]."""
+        place = (content, domain)
+        if place not in self._sums:
+            rows = self._metric.statistics(self.outcome.targets(domain), self.outcome.probabilities[place])
+            groups, position = np.unique(np.array(self.outcome.plan.test_rows[domain].groups), return_inverse=True)
+            sums = np.zeros((len(groups), rows.shape[1]))
+            np.add.at(sums, position, rows)
+            self._sums[place] = sums
+        return self._sums[place]
+
+    @cached_property
+    def _metric(self) -> Metric:
+        return find_metric(self.outcome.plan.task.metric)
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[Column, tuple[int, ...]], Block]:
+        return {}
+
+    @cached_property
+    def _sums(self) -> dict[tuple[str, str], npt.NDArray[np.float64]]:
+        return {}
+
+
+def summarise(outcome: Outcome) -> Summary:
+    """Everything the study says in numbers."""
+    plan, scores = outcome.plan, Scores(outcome)
+    task = plan.task
+    seconds = {name: round(value, 3) for name, value in asdict(outcome.seconds).items()}
+    return Summary(
+        lowres=lowres.__version__,
+        study=StudyPart(
+            task=task.name,
+            task_version=task.version,
+            backbone=plan.config.backbone,
+            metric=task.metric,
+            domains=list(plan.domains),
+            sources=list(plan.sources),
+            targets=list(plan.targets),
+            shots=sorted(plan.config.shots),
+            seeds=plan.config.seeds,
+            methods=list(plan.methods),
+            limit=plan.config.limit,
+            row_cap=plan.row_cap,
+        ),
+        fits=FitsPart(
+            cells=len(plan.fits),
+            distinct=len(plan.distinct),
+            trained=len(outcome.trained),
+            reused=outcome.reused,
+            failed=len(outcome.failed),
+        ),
+        seconds=SecondsPart(**seconds),
+        scores=list(_scores(scores)),
+        shift=list(_shift(scores)),
+        transfer=list(_transfer(scores)),
+        overall=list(_overall(scores)),
+        verdicts=[*_pair_verdicts(scores), *_overall_verdicts(scores)],
+        warnings=_warnings(outcome),
+    )
+
+
+def reference(shots: int) -> str:
+    """The method that verdicts at this budget compare with, named beforehand."""
+    return "target-only" if shots else "source-only"
+
+
+def _scores(scores: Scores) -> Iterator[Score]:
+    metric = find_metric(scores.outcome.plan.task.metric)
+    for column, draws in scores.columns.items():
+        one = scores.blocks([column])
+        assert one is not None
+        method, source, target, shots = column
+        yield Score(
+            method=method,
+            source=source,
+            target=target,
+            shots=shots,
+            metric=metric.name,
+            seeds=len(draws),
+            **_bounds(interval(one, bounds=metric.bounds)),
+        )
+
+
+def _shift(scores: Scores) -> Iterator[Shift]:
+    for source, target in scores.outcome.plan.pairs:
+        inside = ("source-only", source, source, 0)
+        outside, ceiling = ("source-only", source, target, 0), ("target-full", None, target, None)
+        both = scores.blocks([inside, outside])
+        if both is None:
+            continue
+        fall = interval(shift.drop(both[0], both[1], same_rows=False))
+        above = scores.blocks([ceiling, outside])
+        gap = interval(shift.drop(above[0], above[1], same_rows=True)) if above else None
+        yield Shift(
+            source=source,
+            target=target,
+            metric=scores.outcome.plan.task.metric,
+            source_drop=_estimate(fall),
+            target_drop=_estimate(gap) if gap else None,
+            scenario=shift.scenario(fall.mean, gap.mean) if gap else None,
+        )
+
+
+def _transfer(scores: Scores) -> Iterator[Transfer]:
+    for method, source, target, shots in _compared(scores):
+        own = _column(method, source, target, shots)
+        start, ceiling = ("source-only", source, target, 0), ("target-full", None, target, None)
+        alone: Column = ("target-only", None, target, shots)
+        with_start = scores.blocks([own, start])
+        if with_start is None:
+            continue
+        ratio = _recovery(scores, [(source, target)], method, shots)
+        against = scores.blocks([own, alone]) if shots and METHODS[method].uses_source else None
+        yield Transfer(
+            method=method,
+            source=source,
+            target=target,
+            shots=shots,
+            gain=_estimate(interval([with_start[0] - with_start[1]])),
+            net_transfer=_estimate(interval([against[0] - against[1]])) if against else None,
+            recovery=_estimate(ratio.interval) if ratio.interval else None,
+            recovery_reason=ratio.reason
+            if ceiling in scores.columns
+            else "the target has no rows to train a ceiling on",
+            labels_saved=_labels_saved(scores, own) if METHODS[method].uses_source else None,
+        )
+
+
+def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
+    """Labels that target-only would need, along its budgets up to the ceiling's."""
+    plan, target = scores.outcome.plan, own[2]
+    steps: list[tuple[int, Column]] = [
+        (budget * len(plan.task.labels), ("target-only", None, target, budget))
+        for budget in sorted(plan.config.shots)
+        if budget
+    ]
+    if not steps or plan.row_cap > steps[-1][0]:
+        steps.append((plan.row_cap, ("target-full", None, target, None)))
+    blocks = scores.blocks([own, *(column for _, column in steps)])
+    if blocks is None or len(steps) < 2:
+        return None
+    match = curves.labels_to_match([labels for labels, _ in steps], blocks[1:], blocks[0])
+    return _estimate(match.interval) if match.interval else None
+
+
+def _overall(scores: Scores) -> Iterator[Overall]:
+    """Each method and budget over all pairs that it was finished on."""
+    metric = find_metric(scores.outcome.plan.task.metric)
+    for method, shots in dict.fromkeys((method, shots) for method, _, _, shots in _compared(scores, own_start=True)):
+        pairs = [
+            (source, target)
+            for source, target in scores.outcome.plan.pairs
+            if _column(method, source, target, shots) in scores.columns
+            and ("source-only", source, target, 0) in scores.columns
+        ]
+        own = [_column(method, source, target, shots) for source, target in pairs]
+        start: list[Column] = [("source-only", source, target, 0) for source, target in pairs]
+        alone: list[Column] = [("target-only", None, target, shots) for _, target in pairs]
+        level, gain = _mean_over(scores, own), _mean_over(scores, own, start)
+        if level is None or gain is None:
+            continue
+        uses = bool(shots) and METHODS[method].uses_source
+        net = _mean_over(scores, own, alone) if uses else None
+        means = [
+            (pair, float(np.mean(blocks[0].theta)))
+            for pair, column in zip(pairs, own, strict=True)
+            if (blocks := scores.blocks([column]))
+        ]
+        losses = [
+            float(np.mean((blocks[0] - blocks[1]).theta))
+            for column, other in zip(own, alone, strict=True)
+            if uses and (blocks := scores.blocks([column, other]))
+        ]
+        (worst_source, worst_target), lowest = paired.worst_pair(means)
+        ratio = _recovery(scores, pairs, method, shots)
+        yield Overall(
+            method=method,
+            shots=shots,
+            score=_estimate(interval(level, bounds=metric.bounds)),
+            gain=_estimate(interval(gain)),
+            recovery=_estimate(ratio.interval) if ratio.interval else None,
+            net_transfer=_estimate(interval(net)) if net else None,
+            worst_pair=WorstPair(source=worst_source, target=worst_target, mean=lowest),
+            negative_transfer_rate=paired.negative_transfer_rate(losses) if losses else None,
+        )
+
+
+def _recovery(scores: Scores, pairs: list[tuple[str, str]], method: str, shots: int) -> shift.Ratio:
+    own = [_column(method, source, target, shots) for source, target in pairs]
+    start: list[Column] = [("source-only", source, target, 0) for source, target in pairs]
+    ceiling: list[Column] = [("target-full", None, target, None) for _, target in pairs]
+    blocks = scores.blocks([*own, *start, *ceiling])
+    if blocks is None:
+        return shift.Ratio(None, "a fit it needs is missing")
+    size = len(pairs)
+    won = combine((target, 1 / size, blocks[place] - blocks[size + place]) for place, (_, target) in enumerate(pairs))
+    lost = combine(
+        (target, 1 / size, blocks[2 * size + place] - blocks[size + place]) for place, (_, target) in enumerate(pairs)
+    )
+    return shift.recovery(won, lost)
+
+
+def _mean_over(scores: Scores, own: list[Column], minus: list[Column] | None = None) -> tuple[Block, ...] | None:
+    """Mean over columns of a score, or of its difference to others on the same test rows."""
+    blocks = scores.blocks([*own, *(minus or [])])
+    if blocks is None:
+        return None
+    size = len(own)
+    return combine(
+        (column[2], 1 / size, blocks[place] - blocks[size + place] if minus else blocks[place])
+        for place, column in enumerate(own)
+    )
+
+
+def _pair_verdicts(scores: Scores) -> Iterator[Verdict]:
+    for source, target in scores.outcome.plan.pairs:
+        yield from _verdicts(scores, [(source, target)], source, target)
+
+
+def _overall_verdicts(scores: Scores) -> Iterator[Verdict]:
+    if len(scores.outcome.plan.pairs) > 1:
+        yield from _verdicts(scores, scores.outcome.plan.pairs, None, None)
+
+
+def _verdicts(
+    scores: Scores, pairs: list[tuple[str, str]], source: str | None, target: str | None
+) -> Iterator[Verdict]:
+    """One family a budget: all methods measured there, against its reference."""
+    for shots in sorted(scores.outcome.plan.config.shots):
+        names, differences = [], []
+        for method in scores.outcome.plan.methods:
+            if method == reference(shots) or shots not in METHODS[method].budgets(
+                list(scores.outcome.plan.config.shots)
+            ):
+                continue
+            own = [_column(method, one, other, shots) for one, other in pairs]
+            difference = _mean_over(scores, own, [_column(reference(shots), one, other, shots) for one, other in pairs])
+            if difference is not None:
+                names.append(method)
+                differences.append(difference)
+        for method, found in zip(names, paired.compare(differences) if differences else [], strict=True):
+            yield Verdict(
+                method=method,
+                against=reference(shots),
+                source=source,
+                target=target,
+                shots=shots,
+                difference=_estimate(found.difference),
+                p_adjusted=found.p_adjusted,
+                verdict=found.verdict,
+                minimum_detectable=found.minimum_detectable,
+            )
+
+
+def _compared(scores: Scores, own_start: bool = False) -> Iterator[tuple[str, str, str, int]]:
+    """(method, source, target, shots) of everything that is compared with the start, methods without source too."""
+    plan = scores.outcome.plan
+    for method in plan.methods:
+        for shots in METHODS[method].budgets(sorted(plan.config.shots)):
+            if shots is None or (method == "source-only" and not own_start):
+                continue
+            for source, target in plan.pairs:
+                if _column(method, source, target, shots) in scores.columns:
+                    yield method, source, target, shots
+
+
+def _column(method: str, source: str, target: str, shots: int | None) -> Column:
+    return method, source if METHODS[method].uses_source else None, target, shots
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    plan = outcome.plan
+    found = list(outcome.warnings)
+    if plan.config.seeds < FEW_DRAWS:
+        found.append(f"few draws: {plan.config.seeds}; intervals are wide, five or more are better")
+    if plan.config.limit is not None:
+        found.append(f"at most {plan.config.limit} test rows a domain (--limit)")
+    if outcome.failed:
+        found.append(f"{len(outcome.failed)} fits failed; their cells are missing")
+    found += [
+        f"{name}: no rows to train on, so no ceiling and no labelled shots"
+        for name in plan.targets
+        if not len(plan.task.domains[name].train)
+    ]
+    if len(plan.pairs) > 1:
+        found.append("averages over pairs speak of these domains, not of domains in general")
+    return [*found, *plan.task.findings.warnings]
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(**_bounds(found))
+
+
+def _bounds(found: Interval) -> dict[str, float]:
+    return {"mean": found.mean, "low": found.low, "high": found.high}

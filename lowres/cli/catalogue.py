@@ -1,0 +1,151 @@
+"""``lowres tasks``, ``models`` and ``methods``: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lowres.cli.talk import DownloadProgress, console, guarded, put, say
+
+tasks = typer.Typer(no_args_is_help=True)
+models = typer.Typer(no_args_is_help=True)
+methods = typer.Typer(no_args_is_help=True)
+Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table.")]
+
+
+@tasks.command("ls")
+@guarded
+def tasks_ls() -> None:
+    """List the shipped tasks."""
+    from lowres.data.spec import read_spec
+    from lowres.data.task import shipped_tasks
+
+    for name, path in shipped_tasks().items():
+        put(f"{name:26} {read_spec(path).title}")
+
+
+@tasks.command("show")
+@guarded
+def tasks_show(name: Annotated[str, typer.Argument(help="A shipped task.")]) -> None:
+    """Print a task file."""
+    from lowres.data.task import shipped_tasks
+    from lowres.errors import unknown_name
+
+    shipped = shipped_tasks()
+    if name not in shipped:
+        raise unknown_name("task", name, shipped)
+    put(shipped[name].read_text(encoding="utf-8"))
+
+
+@tasks.command("check")
+@guarded
+def tasks_check(
+    name: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")],
+    text_column: Column = None,
+    label_column: Column = None,
+    domain_column: Column = None,
+    group_column: Column = None,
+) -> None:
+    """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from lowres.cli.talk import plain
+    from lowres.data.task import check_counts, load_task
+
+    task = load_task(
+        name,
+        text_column=text_column,
+        label_column=label_column,
+        domain_column=domain_column,
+        group_column=group_column,
+        progress=DownloadProgress(),
+    )
+    counts, screen = check_counts(task), console()
+    put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
+    sizes = {(size.domain, size.split, size.label): size.rows for size in counts.sizes}
+    table = Table("domain", "part", box=None, pad_edge=False)
+    for label in task.labels:
+        table.add_column(Text(plain(label)), justify="right")
+    for domain in task.domains:
+        for split in ("train", "dev", "test"):
+            table.add_row(Text(plain(domain)), split, *(str(sizes[domain, split, label]) for label in task.labels))
+    screen.print(table)
+    if counts.findings.items:
+        found = Table("found", "in", "part", "same as in", box=None, pad_edge=False)
+        found.add_column("rows", justify="right")
+        for item in counts.findings.items:
+            found.add_row(
+                item.kind,
+                *(Text(plain(str(part or ""))) for part in (item.domain, item.split, item.other)),
+                str(item.rows),
+            )
+        screen.print(found)
+    for line in counts.findings.warnings:
+        say(f"note: {line}")
+
+
+@tasks.command("fetch")
+@guarded
+def tasks_fetch(name: Annotated[str, typer.Argument(help="A shipped task or a task file.")]) -> None:
+    """Download and check the data of a task, for use without a network."""
+    from lowres.data.task import load_task
+
+    task = load_task(name, progress=DownloadProgress())
+    say(
+        f"{task.name}: {sum(len(part.train) + len(part.dev) + len(part.test) for part in task.domains.values())} rows are in the cache"
+    )
+
+
+@models.command("ls")
+@guarded
+def models_ls() -> None:
+    """List the backbones known by name; any local folder or hub id works too."""
+    from lowres.models.backbone import NAMED
+
+    for name, spec in NAMED.items():
+        put(f"{name:12} {spec.about}")
+
+
+@models.command("fetch")
+@guarded
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="A name of `models ls`, or a hub id.")],
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub id.", show_default=False)] = None,
+) -> None:
+    """Download and check a backbone, for use without a network; prints its folder."""
+    from lowres.models.backbone import find_backbone
+
+    backbone = find_backbone(name, revision, progress=DownloadProgress())
+    say(
+        f"{backbone.name}: {backbone.parameters / 1e6:.1f}M parameters, {backbone.layers} layers, {backbone.pooling} pooling"
+    )
+    put(str(backbone.folder))
+
+
+@methods.command("ls")
+@guarded
+def methods_ls() -> None:
+    """List the methods: what each may use, and its sentence."""
+    from lowres.methods.catalogue import METHODS, REFERENCES
+
+    put("S labelled source rows · T labelled target shots · pool as many labelled target rows as a source fit has")
+    for name, method in METHODS.items():
+        mark = "*" if name in REFERENCES else " "
+        put(f"{mark} {name:20} {'+'.join(sorted(method.uses)):5} {method.summary}")
+    put("* always measured: drops, gains and verdicts refer to it")
+
+
+@methods.command("show")
+@guarded
+def methods_show(name: Annotated[str, typer.Argument(help="A name of `methods ls`.")]) -> None:
+    """Describe one method."""
+    from lowres.methods.catalogue import find_method
+
+    method = find_method(name)
+    put(f"{name}: {method.summary}")
+    put(f"uses: {' + '.join(sorted(method.uses))}")
+    put(f"measured at: {', '.join(part for part, on in (('0 shots', method.zero), ('more shots', method.few)) if on)}")
+    if method.source:
+        put(f"source: {method.source}")

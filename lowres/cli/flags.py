@@ -1,0 +1,70 @@
+"""Flags of ``run`` and ``plan``, made from the fields of ``StudyConfig``: one source for default, type and help."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+SKIPPED = frozenset({"task", "lora", "recipe"})
+
+
+def study_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command one flag for every field of ``StudyConfig``.
+
+    The command is called with ``given`` (flags that were given, by field name), ``file``, ``sets`` and its own options.
+    """
+    from lowres.study.config import StudyConfig
+
+    fields = [item for item in dataclasses.fields(StudyConfig) if item.name not in SKIPPED]
+    own = {
+        name: value
+        for name, value in inspect.signature(command, eval_str=True).parameters.items()
+        if name not in {"given", "file", "sets"}
+    }
+    help_of = {item.name: item.metadata["help"] for item in dataclasses.fields(StudyConfig)}
+    parameters = [_parameter("task", Annotated[str | None, typer.Argument(help=help_of["task"], show_default=False)])]
+    for item in fields:
+        flag = "--" + item.name.replace("_", "-")
+        option = typer.Option(flag, help=item.metadata["help"] + _shown(item.default), show_default=False)
+        parameters.append(_parameter(item.name, Annotated[_kind(item), option]))
+    live = typer.Option(help="Adapt only the top so many layers: all, or a number. Default: all.", show_default=False)
+    parameters.append(_parameter("live_layers", Annotated[str | None, live]))
+    config = typer.Option(help="YAML file with the same names as the flags; flags win.", show_default=False)
+    parameters.append(_parameter("config", Annotated[str | None, config]))
+    sets = typer.Option(
+        "--set", help="key=value, such as recipe.learning_rate=5e-4; may be repeated.", show_default=False
+    )
+    parameters.append(_parameter("set_", Annotated[list[str] | None, sets]))
+    parameters += [value.replace(kind=inspect.Parameter.KEYWORD_ONLY) for value in own.values()]
+
+    def wrapper(**options: Any) -> None:
+        mine = {name: options.pop(name) for name in own}
+        file, chosen = options.pop("config"), options.pop("set_") or []
+        given = {name: value for name, value in options.items() if value is not None}
+        command(given=given, file=file, sets=chosen, **mine)
+
+    wrapper.__doc__ = command.__doc__
+    wrapper.__name__ = command.__name__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(item: dataclasses.Field[Any]) -> Any:
+    """Flags hold lists as text with commas; None stands for a flag that was not given."""
+    if item.type in ("int", "int | None"):
+        return int | None
+    return bool | None if item.type == "bool" else str | None
+
+
+def _shown(default: Any) -> str:
+    if default is None or default is dataclasses.MISSING or default is False or default == ():
+        return ""
+    return f" Default: {','.join(str(part) for part in default) if isinstance(default, tuple) else default}."

@@ -1,0 +1,162 @@
+"""``lowres run``, ``plan`` and ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lowres.cli.flags import study_flags
+from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, put, say
+
+if TYPE_CHECKING:
+    from lowres.library import Study, StudyResult
+
+FORMATS = ("table", "markdown", "json", "html", "csv")
+
+
+@study_flags
+@guarded
+def run(
+    given: dict[str, Any],
+    file: str | None,
+    sets: list[str],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json to stdout and nothing else.", show_default=False)
+    ] = False,
+) -> None:
+    """Measure how far the score falls from each source to each target, and what wins it back.
+
+    Every fit is kept in the store; what is there is never trained again, and an interrupted run goes on.
+    """
+    study = _study(given, file, sets)
+    _announce(study)
+    with RunProgress(len(study.plan.distinct)) as progress:
+        result = study.run(progress)
+    _show(result, json)
+    for content, error in result.outcome.failed.items():
+        say(f"failed fit {content[:12]}: {error}")
+    if result.outcome.failed:
+        raise typer.Exit(1)
+
+
+@study_flags
+@guarded
+def plan(
+    given: dict[str, Any],
+    file: str | None,
+    sets: list[str],
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.", show_default=False)] = False,
+) -> None:
+    """Say what a study would do: cells, distinct fits, test rows, seconds and disk. Trains nothing."""
+    from json import dumps
+
+    study = _study(given, file, sets)
+    expected, stored = study.estimate(), len(study.stored())
+    facts = {
+        "task": study.task.name,
+        "backbone": study.config.backbone,
+        "sources": list(study.plan.sources),
+        "targets": list(study.plan.targets),
+        "methods": list(study.plan.methods),
+        "cells": len(study.plan.cells),
+        "distinct_fits": len(study.plan.distinct),
+        "stored_fits": stored,
+        "row_cap": study.plan.row_cap,
+        "test_rows": {name: len(rows) for name, rows in study.plan.test_rows.items()},
+        "seconds": round(expected.seconds),
+        "megabytes": round(expected.megabytes, 1),
+        "device": study.machine.device,
+        "precision": study.machine.precision,
+        "out": str(study.folder),
+    }
+    if json:
+        put(dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for line in (
+        _title(study),
+        _plan_line(study),
+        f"methods: {', '.join(study.plan.methods)}",
+        f"results would go to {study.folder}",
+    ):
+        put(line)
+
+
+@guarded
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
+) -> None:
+    """Show the results of a finished run again, on stdout."""
+    from lowres.analysis.summary import Summary
+    from lowres.errors import UserError, unknown_name
+    from lowres.report import csv, html, markdown, terminal
+
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    path = folder / "summary.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is no run folder", got="no summary.json", hint="lowres run writes one; its last line names it"
+        )
+    try:
+        summary = Summary.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise UserError(
+            f"{path} is no summary that this version reads", got=error, hint="run the study again"
+        ) from error
+    if format == "table":
+        terminal.show(summary, console())
+    else:
+        put(
+            {"markdown": markdown.render, "json": Summary.to_json, "html": html.render, "csv": csv.render}[format](
+                summary
+            )
+        )
+
+
+def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
+    from lowres.library import Study
+    from lowres.study.config import build_config
+
+    return Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+
+
+def _announce(study: Study) -> None:
+    say(_title(study))
+    say(_plan_line(study))
+
+
+def _title(study: Study) -> str:
+    task, backbone = study.task, study.backbone
+    rows = ", ".join(f"{name} {len(rows)}" for name, rows in study.plan.test_rows.items())
+    size = f"{backbone.parameters / 1e6:.1f}M"
+    return (
+        f"{task.name} v{task.version} · {backbone.name} {size} · {task.metric} · {study.config.seeds} draws · test rows: {rows}"
+        f" · row cap {study.plan.row_cap}"
+    )
+
+
+def _plan_line(study: Study) -> str:
+    from lowres.study.plan import minutes
+
+    expected, machine = study.estimate(), study.machine
+    return (
+        f"plan: {len(study.plan.cells)} cells, {len(study.plan.distinct)} distinct fits, {len(study.stored())} already in"
+        f" {study.config.store} · about {minutes(expected.seconds)} on {machine.device} ({machine.precision})"
+        f" · {expected.megabytes:.0f} MB"
+    )
+
+
+def _show(result: StudyResult, json: bool) -> None:
+    if json:
+        put(result.summary.to_json())
+        return
+    from lowres.report import terminal
+
+    screen = console()
+    terminal.show(result.summary, screen)
+    best = sorted(path.name for path in (result.folder / "best").glob("*"))
+    ready = f" · best/{best[-1]} is ready for `lowres predict`" if best else ""
+    put(f"{result.folder}/report.html{ready}")

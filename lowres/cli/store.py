@@ -1,0 +1,45 @@
+"""``lowres store``: look at what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lowres.cli.talk import guarded, put, say
+
+store = typer.Typer(no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+DEFAULT = Path("runs/store")
+
+
+@store.command("ls")
+@guarded
+def store_ls(folder: Folder = DEFAULT) -> None:
+    """List the fits that are kept: key, rows, seconds."""
+    from lowres.study.store import Store
+
+    kept = Store(folder)
+    for key in kept.list_fits():
+        if kept.has_fit(key):
+            record = kept.record(key)
+            rows = " + ".join(f"{part['rows']} {part['domain']}" for part in record["spec"]["parts"])
+            put(
+                f"{key[:12]}  draw {record['spec']['init'][1]}  {next(iter(record['spec']['objective'])):14} {rows}  {record['seconds']:.1f} s"
+            )
+
+
+@store.command("check")
+@guarded
+def store_check(folder: Folder = DEFAULT) -> None:
+    """Check every fit against its checksums; damaged ones are set aside and will be trained again."""
+    from lowres.study.store import Store
+
+    kept = Store(folder)
+    whole = sum(kept.has_fit(key) for key in kept.list_fits())
+    for entry in kept.damaged:
+        say(f"damaged, set aside: {entry}")
+    put(f"{whole} fits whole, {len(kept.damaged)} damaged")
+    if kept.damaged:
+        raise typer.Exit(1)

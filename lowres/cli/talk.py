@@ -1,0 +1,137 @@
+"""What every command shares: streams, errors and exit codes, progress. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from lowres.errors import LowresError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+F = TypeVar("F", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+def guarded(command: F) -> F:
+    """Turns errors into a few lines on stderr and the right exit code, never a traceback for a user's mistake."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except LowresError as error:
+            say(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say("interrupted; what was finished is kept, the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("LOWRES_DEBUG"):
+                raise
+            say(f"error: {type(error).__name__}: {error}\nnot expected; LOWRES_DEBUG=1 shows where it comes from")
+            raise typer.Exit(1) from None
+
+    return wrapper  # type: ignore[return-value]
+
+
+def say(text: str) -> None:
+    """Talk, to stderr, with terminal escapes of quoted data taken out."""
+    sys.stderr.write(plain(text) + "\n")
+    sys.stderr.flush()
+
+
+def put(text: str) -> None:
+    """Data, to stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def plain(text: str) -> str:
+    """The text without control characters, lines kept."""
+    return "".join(
+        character if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"} else "�"
+        for character in text
+    )
+
+
+def console() -> Console:
+    """Tables for stdout: colour and width of a terminal, 100 columns otherwise."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+
+
+class RunProgress:
+    """A bar on stderr while fits are made, silent where stderr is no terminal."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits, self.done, self.label = fits, 0, ""
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> RunProgress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("fits"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=self.fits)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def wave(self, number: int, waves: int) -> None:
+        """A wave begins."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"wave {number}/{waves}")
+
+    def fit_done(self, fits: int) -> None:
+        """So many further fits are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, advance=fits)
+
+
+class DownloadProgress:
+    """A line on stderr for a download that takes longer than two seconds, on a terminal rewritten in place."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """So many bytes of ``total`` are here."""
+        now = time.monotonic()
+        began = self._began.setdefault(name, now)
+        if now - began < 2 or now - self._said.get(name, 0.0) < (0.2 if sys.stderr.isatty() else 10):
+            return
+        self._said[name] = now
+        left = f", {(now - began) * (total - done) / done:.0f} s left" if total and done else ""
+        of = f" of {total / 1e6:.0f}" if total else ""
+        end = "\r" if sys.stderr.isatty() else "\n"
+        sys.stderr.write(f"fetching {name}: {done / 1e6:.0f}{of} MB{left}   {end}")
+        sys.stderr.flush()

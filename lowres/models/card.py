@@ -1,0 +1,85 @@
+"""The model card of a saved adapter, with the plain code that reproduces its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SNIPPET = """\
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+adapter, backbone = ".", {backbone!r}  # this folder; the encoder's hub id or folder
+tokenizer, head = AutoTokenizer.from_pretrained(adapter), load_file(f"{{adapter}}/head.safetensors")
+model = {model}
+batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, return_tensors="pt")
+with torch.inference_mode():
+    hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+    vectors = {pooled}
+    probabilities = torch.softmax(vectors @ head["weight"].T + head["bias"], dim=-1)
+"""
+
+
+def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
+    """README.md with metadata, measured scores and the snippet.
+
+    Args:
+        record: The content of ``lowres.json``.
+        adapted: Whether there is an adapter beside the head.
+    """
+    import yaml
+
+    about, origin = record["about"], record["backbone"]
+    name = origin["hub_id"] or origin["name"]
+    results = [
+        {
+            "task": {"type": "text-classification"},
+            "dataset": {"name": f"{score['task']} ({score['domain']})", "type": score["task"]},
+            "metrics": [{"type": score["metric"], "value": round(score["value"], 4)}],
+        }
+        for score in about.get("scores", [])
+    ]
+    meta: dict[str, Any] = {
+        "library_name": "peft" if adapted else "safetensors",
+        "tags": ["lowres", "text-classification"],
+    }
+    if origin["hub_id"]:
+        meta["base_model"] = origin["hub_id"]
+    title = f"{about.get('task', 'classifier')}: {about.get('method', 'lowres')}"
+    if results:
+        meta["model-index"] = [{"name": title, "results": results}]
+    plain = "AutoModel.from_pretrained(backbone)"
+    pooled = "(hidden * mask).sum(1) / mask.sum(1)" if record["pooling"] == "mean" else "hidden[:, 0]"
+    if record["normalise"]:
+        pooled = f"torch.nn.functional.normalize({pooled}, dim=-1)"
+    code = SNIPPET.format(
+        backbone=name,
+        model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
+        max_length=record["max_length"],
+        pooled=pooled,
+    )
+    lines = [f"- {key}: {value}" for key, value in about.items() if key != "scores"]
+    lines += [f"- {score['metric']} on {score['domain']}: {score['value']:.3f}" for score in about.get("scores", [])]
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(meta, sort_keys=False, allow_unicode=True).rstrip(),
+            "---",
+            "",
+            f"# {title}",
+            "",
+            f"Labels: {', '.join(record['labels'])}. Backbone: {name}"
+            + (f", revision {origin['revision']}." if origin["revision"] else "."),
+            "",
+            *lines,
+            "",
+            "Without `lowres`, with `texts` a list of strings:",
+            "",
+            "```python",
+            code.rstrip(),
+            "```",
+            "",
+        ]
+    )

@@ -1,0 +1,225 @@
+"""A fitted classifier: backbone, adapter and head together; saved as an ordinary PEFT folder, and loaded from one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowres.data.tokens import Tokens
+from lowres.errors import LowresError, UserError
+from lowres.models import adapters, encoder
+from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
+from lowres.models.card import model_card
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMA = 1
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A text classifier over one backbone.
+
+    Args:
+        backbone: The frozen encoder.
+        adapter: PEFT configuration as in ``adapter_config.json``; None for a frozen backbone.
+        tensors: The adapter's weights under PEFT's names.
+        head: ``weight`` [classes, hidden] and ``bias`` [classes].
+        labels: Names of the classes, in the order of the head.
+        max_length: Tokens kept of a text.
+        normalise: Whether pooled vectors have length 1.
+        about: Task, training and measured scores, for the model card.
+        device: Where to compute.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    backbone: Backbone
+    adapter: Mapping[str, Any] | None
+    tensors: Tensors
+    head: Tensors
+    labels: tuple[str, ...]
+    max_length: int
+    normalise: bool
+    about: Mapping[str, Any]
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Probabilities, [texts, classes], in the order of ``labels``."""
+        vectors = encoder.features(
+            self._model,
+            self._tokens,
+            list(texts),
+            max_length=self.max_length,
+            pooling=self.backbone.pooling,
+            normalise=self.normalise,
+            device=self.device,
+            precision=self.precision,
+        )
+        return encoder.probabilities(vectors, self.head)
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The most probable label of each text."""
+        return [self.labels[place] for place in self.predict_proba(texts).argmax(axis=1)] if len(texts) else []
+
+    def save(
+        self, folder: str | Path, check_texts: Sequence[str] = ("a short text", "another one, a little longer")
+    ) -> Path:
+        """Writes the folder, loads it again and compares; nothing is left behind if they differ.
+
+        Args:
+            folder: Replaced if it is an adapter folder already.
+            check_texts: Texts on which the loaded copy has to give the same probabilities.
+
+        Raises:
+            LowresError: The loaded copy answers otherwise.
+            UserError: The folder holds something else.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder / "lowres.json").is_file() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds something else", hint="choose an empty or new folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
+            draft = Path(place) / "adapter"
+            self._write(draft)
+            again = load_classifier(draft, backbone=self.backbone, device=self.device, precision=self.precision)
+            gap = float(np.abs(again.predict_proba(check_texts) - self.predict_proba(check_texts)).max())
+            if not gap <= 1e-6:
+                raise LowresError(f"the saved adapter answers otherwise than the trained one (by {gap:.2g}); not kept")
+            if folder.exists():
+                os.replace(folder, Path(place) / "old")
+            os.replace(draft, folder)
+        return folder
+
+    def _write(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        folder.mkdir()
+        if self.adapter is not None:
+            config = {**self.adapter, "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder)}
+            (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
+                folder / "adapter_model.safetensors",
+            )
+        save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
+        record = {
+            "schema": SCHEMA,
+            "labels": list(self.labels),
+            "pooling": self.backbone.pooling,
+            "normalise": self.normalise,
+            "max_length": self.max_length,
+            "backbone": {
+                "name": self.backbone.name,
+                "hub_id": self.backbone.hub_id,
+                "revision": self.backbone.revision,
+                "folder": None if self.backbone.hub_id else str(self.backbone.folder),
+                "weights_sha256": self.backbone.weights_sha256,
+            },
+            "about": dict(self.about),
+        }
+        (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(record, adapted=self.adapter is not None), encoding="utf-8")
+        for name in TOKENIZER_FILES:
+            if (self.backbone.folder / name).is_file():
+                shutil.copyfile(self.backbone.folder / name, folder / name)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        model = self.backbone.load(self.device)
+        if self.adapter is not None:
+            model = adapters.attach_config(model, self.adapter)
+            adapters.write(model, self.tensors)
+        return model
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(self.backbone.folder / "tokenizer.json", self.backbone.pad_id)
+
+
+def load_classifier(
+    folder: str | Path, *, backbone: Backbone | str | None = None, device: str = "cpu", precision: str = "fp32"
+) -> Classifier:
+    """A saved adapter, ready to predict. Reads safetensors only and runs no code from the folder.
+
+    Args:
+        folder: As written by ``Classifier.save``.
+        backbone: The encoder, or where it lies, if it is not where the folder says.
+        device: Where to compute.
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        UserError: No adapter folder, a damaged one, or one made for another backbone.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(folder)
+    if not (folder / "lowres.json").is_file():
+        raise UserError(
+            f"{folder} is no adapter folder",
+            got="no lowres.json",
+            hint="give a folder such as runs/NAME/best/TARGET-SHOTS",
+        )
+    try:
+        record = json.loads((folder / "lowres.json").read_text(encoding="utf-8"))
+        head = load_file(folder / "head.safetensors")
+        config = folder / "adapter_config.json"
+        adapter = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else None
+        tensors = load_file(folder / "adapter_model.safetensors") if adapter is not None else {}
+        origin = record["backbone"]
+        found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)
+        classifier = Classifier(
+            backbone=found,
+            adapter=adapter,
+            tensors=tensors,
+            head=head,
+            labels=tuple(record["labels"]),
+            max_length=int(record["max_length"]),
+            normalise=bool(record["normalise"]),
+            about=record["about"],
+            device=device,
+            precision=precision,
+        )
+        shapes = head["weight"].shape, head["bias"].shape
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"adapter folder {folder} is damaged", got=f"{type(error).__name__}: {error}") from error
+    if shapes != ((len(classifier.labels), found.hidden), (len(classifier.labels),)):
+        raise UserError(
+            f"adapter folder {folder}: the head does not fit",
+            got=shapes[0],
+            expected=(len(classifier.labels), found.hidden),
+        )
+    if found.weights_sha256 != origin["weights_sha256"]:
+        raise UserError(
+            f"adapter folder {folder} was made for other weights",
+            got=f"backbone {found.name} {found.weights_sha256[:12]}…",
+            expected=f"{origin['name']} {origin['weights_sha256'][:12]}…",
+        )
+    return classifier
+
+
+def _find(origin: Mapping[str, Any], given: str | None) -> Backbone:
+    """The backbone an adapter names. Nothing is downloaded but a catalogue entry with a pinned hash."""
+    if given is not None:
+        return find_backbone(given)
+    if origin["name"] in NAMED:
+        return find_backbone(origin["name"])
+    if origin["folder"] and Path(origin["folder"]).is_dir():
+        return find_backbone(origin["folder"])
+    raise UserError(
+        f"the backbone of this adapter is not here: {origin['hub_id'] or origin['folder']}",
+        hint="name it: --backbone FOLDER or --backbone HUB-ID",
+    )

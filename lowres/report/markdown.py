@@ -1,0 +1,51 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from lowres.analysis.summary import Summary
+from lowres.report.tables import Table, clean, heading, tables, verdicts
+
+HOW = (
+    "Intervals are 95 %, over draws and test groups together (variance components, t quantiles with Satterthwaite degrees"
+    " of freedom; recovery by Fieller). Verdicts are adjusted by Holm over the methods of a pair and budget."
+)
+
+
+def render(summary: Summary) -> str:
+    """A whole report."""
+    parts = [f"# {heading(summary)}", ""]
+    lines = verdicts(summary)
+    if lines:
+        parts += ["## Verdict", "", *(f"- {_escape(line)}" for line in lines), ""]
+    for table in tables(summary):
+        parts += [f"## {_escape(table.title)}", "", markdown_table(table), ""]
+        parts += [_escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)
+    if summary.warnings:
+        parts += ["## Warnings", "", *(f"- {_escape(clean(line))}" for line in summary.warnings), ""]
+    fits = summary.fits
+    parts += [
+        "## How it was measured",
+        "",
+        HOW,
+        "",
+        f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
+        f" {fits.failed} failed; {summary.seconds.total:.0f} s. lowres {summary.lowres}.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def markdown_table(table: Table) -> str:
+    """One table, right-aligned but for its first column."""
+    lines = [_row(table.header), _row((":--", *("--:" for _ in table.header[1:])))]
+    return "\n".join([*lines, *(_row(tuple(_escape(cell) for cell in row)) for row in table.rows)])
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    for character in "\\`*_|<>":
+        text = text.replace(character, "\\" + character)
+    return text

@@ -1,0 +1,179 @@
+"""The tables and sentences of a report, as plain data. Nothing is computed here; terminal, Markdown and HTML share them."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from lowres.analysis.summary import Estimate, Score, Summary, Transfer, Verdict
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column is left-aligned, the others right."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables(summary: Summary) -> list[Table]:
+    """Drops first, then one table a pair, then all pairs together."""
+    return [
+        _drops(summary),
+        *(_pair(summary, source, target) for source, target in _pairs(summary)),
+        *_overall(summary),
+    ]
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """One line a pair: what the verdicts on ``source-then-target`` say, in words."""
+    lines = []
+    for source, target in _pairs(summary):
+        parts = [
+            _verdict(verdict, _labels(summary, source, target, verdict.shots))
+            for verdict in summary.verdicts
+            if (verdict.source, verdict.target, verdict.method) == (source, target, "source-then-target")
+        ]
+        if parts:
+            lines.append(f"{clean(source)} → {clean(target)}: " + "; ".join(parts))
+    return lines
+
+
+def heading(summary: Summary) -> str:
+    """One line: what was studied."""
+    study = summary.study
+    return (
+        f"{clean(study.task)} v{study.task_version} · {clean(study.backbone)} · {study.metric} · {study.seeds} draws"
+        f" · row cap {study.row_cap}" + (f" · at most {study.limit} test rows a domain" if study.limit else "")
+    )
+
+
+def number(value: float) -> str:
+    """A score without its leading zero: ``.807``, ``−.012``, ``1.000``."""
+    text = f"{abs(value):.3f}"
+    text = text[1:] if text.startswith("0") else text
+    return f"−{text}" if value < 0 and float(f"{abs(value):.3f}") else text
+
+
+def estimate(found: Estimate | Score | None, digits: int = 3) -> str:
+    """``.089 [.061, .118]``."""
+    if found is None:
+        return MISSING
+
+    def short(value: float) -> str:
+        return number(value) if digits == 3 else number(round(value, 2))[: 4 if value < 0 else 3]
+
+    return f"{number(found.mean)} [{short(found.low)}, {short(found.high)}]"
+
+
+def percent(found: Estimate | None) -> str:
+    """``51 % [35, 68]``."""
+    if found is None:
+        return MISSING
+    return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def clean(text: str) -> str:
+    """Text from data without control or direction characters, on one line."""
+    return "".join(
+        "�" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} else character for character in text
+    )
+
+
+def _pairs(summary: Summary) -> list[tuple[str, str]]:
+    return [
+        (source, target) for source in summary.study.sources for target in summary.study.targets if source != target
+    ]
+
+
+def _score(summary: Summary, method: str, source: str | None, target: str, shots: int | None) -> Score | None:
+    wanted = (method, source, target, shots)
+    return next((one for one in summary.scores if (one.method, one.source, one.target, one.shots) == wanted), None)
+
+
+def _mean(score: Score | None) -> str:
+    return number(score.mean) if score else MISSING
+
+
+def _drops(summary: Summary) -> Table:
+    rows = tuple(
+        (
+            f"{clean(one.source)} → {clean(one.target)}",
+            _mean(_score(summary, "source-only", one.source, one.source, 0)),
+            _mean(_score(summary, "source-only", one.source, one.target, 0)),
+            estimate(one.source_drop),
+            estimate(one.target_drop),
+            one.scenario or MISSING,
+        )
+        for one in summary.shift
+    )
+    header = ("How far it falls", "in source", "in target", "source drop", "target drop", "")
+    return Table("How far it falls", header, rows)
+
+
+def _pair(summary: Summary, source: str, target: str) -> Table:
+    budgets = summary.study.shots
+    most = max(budgets)
+    header = (
+        f"{clean(source)} → {clean(target)}",
+        *(f"{shots} a class" if shots else "0 shots" for shots in budgets),
+        f"recovery at {most}",
+    )
+    rows = []
+    for method in summary.study.methods:
+        if method == "target-full":
+            continue
+        scores = [
+            _score(summary, method, source, target, shots) or _score(summary, method, None, target, shots)
+            for shots in budgets
+        ]
+        transfer = _transfer(summary, method, source, target, most)
+        if any(scores):
+            cells = (_mean(score) if method == "source-only" else estimate(score, digits=2) for score in scores)
+            rows.append((method, *cells, percent(transfer.recovery) if transfer else MISSING))
+    ceiling = _score(summary, "target-full", None, target, None)
+    reasons = {one.recovery_reason for one in summary.transfer if (one.source, one.target) == (source, target)} - {None}
+    note = f"ceiling (target-full, {summary.study.row_cap} rows): {estimate(ceiling, digits=2)}" if ceiling else ""
+    if reasons:
+        note += f"\nno recovery: {sorted(str(reason) for reason in reasons)[0]}"
+    return Table(f"What wins it back: {clean(source)} → {clean(target)}", header, tuple(rows), note)
+
+
+def _overall(summary: Summary) -> list[Table]:
+    if len(_pairs(summary)) < 2:
+        return []
+    rows = tuple(
+        (
+            f"{one.method}, {one.shots} a class" if one.shots else f"{one.method}, 0 shots",
+            estimate(one.score, digits=2),
+            estimate(one.net_transfer, digits=2),
+            percent(one.recovery),
+            f"{number(one.worst_pair.mean)} {clean(one.worst_pair.source)} → {clean(one.worst_pair.target)}",
+        )
+        for one in summary.overall
+    )
+    return [Table("Over all pairs", ("Over all pairs", "score", "net transfer", "recovery", "worst pair"), rows)]
+
+
+def _transfer(summary: Summary, method: str, source: str, target: str, shots: int) -> Transfer | None:
+    wanted = (method, source, target, shots)
+    return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
+
+
+def _labels(summary: Summary, source: str, target: str, shots: int) -> Estimate | None:
+    found = _transfer(summary, "source-then-target", source, target, shots)
+    return found.labels_saved if found else None
+
+
+def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
+    points = f"{100 * abs(verdict.difference.mean):.1f} points"
+    worth = f", as much as about {labels.mean:.0f} target labels alone" if labels else ""
+    if verdict.verdict == "better":
+        return f"with {verdict.shots} labels a class the source adds {points}{worth}"
+    if verdict.verdict == "worse":
+        return f"with {verdict.shots} labels a class the source costs {points}: leave it out"
+    return f"with {verdict.shots} no difference shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"
