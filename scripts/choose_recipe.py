@@ -30,11 +30,9 @@ CANDIDATES: dict[str, tuple[LoRA, Recipe]] = {
     "all, 1e-3": (LoRA(), Recipe()),
     "all, 5e-4": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=5e-3)),
     "all, 2e-3": (LoRA(), Recipe(learning_rate=2e-3, head_learning_rate=2e-2)),
-    "query-value, 1e-3": (LoRA(linears="query-value"), Recipe()),
     "query-value, 2e-3": (LoRA(linears="query-value"), Recipe(learning_rate=2e-3, head_learning_rate=2e-2)),
     "all, 1e-3, head 3e-2": (LoRA(), Recipe(head_learning_rate=3e-2)),
     "all, 1e-3, not normalised, head 1e-3": (LoRA(), Recipe(normalise=False, head_learning_rate=1e-3)),
-    "all, 1e-3, 100 steps": (LoRA(), Recipe(min_steps=100)),
 }
 
 

@@ -32,7 +32,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
     import yaml
 
     about, origin = record["about"], record["backbone"]
-    name = origin["hub_id"] or origin["name"]
+    name = origin["hub_id"] or origin["folder"]
     results = [
         {
             "task": {"type": "text-classification"},

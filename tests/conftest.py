@@ -1,0 +1,129 @@
+"""Tiny encoders and a tiny task, made here: no test downloads anything unless it is marked slow."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from lowres import seeds
+from lowres.data.task import Task, load_task
+from lowres.models.backbone import Backbone, find_backbone
+
+SHAPES = ("bert", "roberta", "distilbert", "electra")
+GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "ugly")
+THINGS = {"shop": ("box", "price", "parcel", "phone"), "film": ("plot", "actor", "scene", "movie"), "chat": ("lol", "day", "friend", "team")}
+FILLER = ("the", "was", "and", "a", "very", "really", "so", "it", "my", "this")
+
+
+def toy_text(domain: str, label: str, number: int) -> str:
+    """A sentence whose mood word tells the label; in ``chat`` the mood words of two labels are rarer and mixed."""
+    rng = seeds.generator("toy", domain, label, number)
+    mood = GOOD if label == "positive" else BAD
+    other = BAD if label == "positive" else GOOD
+    words = [*rng.choice(FILLER, 4), *rng.choice(THINGS[domain], 3), rng.choice(mood)]
+    if domain == "chat" and number % 4 == 0:
+        words[-1] = str(rng.choice(other))
+    return " ".join(str(word) for word in rng.permutation(words)) + f" {number}"
+
+
+def toy_rows(per_class: int = 60) -> list[dict[str, str]]:
+    """Rows of three domains and two labels."""
+    return [
+        {"text": toy_text(domain, label, number), "label": label, "domain": domain}
+        for domain in THINGS
+        for label in ("negative", "positive")
+        for number in range(per_class)
+    ]
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def make_encoder(folder: Path, shape: str) -> Path:
+    """Saves an encoder of 2 layers and 32 dimensions with a word tokenizer, like ``save_pretrained`` of a real one."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import AutoModel, BertConfig, DistilBertConfig, ElectraConfig, PreTrainedTokenizerFast, RobertaConfig
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *FILLER, *(thing for part in THINGS.values() for thing in part)]
+    words += [str(number) for number in range(100)]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    )
+    common = {"vocab_size": len(words), "pad_token_id": 0}
+    wide = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    configs = {
+        "bert": lambda: BertConfig(**common, **wide, max_position_embeddings=64),
+        "roberta": lambda: RobertaConfig(**common, **wide, max_position_embeddings=66),
+        "electra": lambda: ElectraConfig(**common, **wide, embedding_size=16, max_position_embeddings=64),
+        "distilbert": lambda: DistilBertConfig(**common, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = AutoModel.from_config(configs[shape]())
+    model.save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny matrices are slower on several threads."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole run, so that nothing depends on what this machine holds."""
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LOWRES_CACHE", str(folder))
+    patch.delenv("LOWRES_MIRROR", raising=False)
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny encoders by shape."""
+    place = tmp_path_factory.mktemp("encoders")
+    return {shape: make_encoder(place / shape, shape) for shape in SHAPES}
+
+
+@pytest.fixture(scope="session")
+def encoder(encoders: dict[str, Path]) -> Path:
+    """Folder of a tiny BERT."""
+    return encoders["bert"]
+
+
+@pytest.fixture(scope="session")
+def backbone(encoder: Path) -> Backbone:
+    return find_backbone(str(encoder))
+
+
+@pytest.fixture(scope="session")
+def toy_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of 3 domains × 2 labels × 60 rows."""
+    return write_table(tmp_path_factory.mktemp("toy") / "toy.csv", toy_rows())
+
+
+@pytest.fixture(scope="session")
+def toy_task(toy_table: Path) -> Task:
+    return load_task(toy_table)
