@@ -27,12 +27,26 @@ from lowres.training.fit import Fit, LoRA, Part, Recipe
 from lowres.training.loop import LoopEngine
 
 CANDIDATES: dict[str, tuple[LoRA, Recipe]] = {
-    "all, 1e-3": (LoRA(), Recipe()),
-    "all, 5e-4": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=5e-3)),
-    "all, 2e-3": (LoRA(), Recipe(learning_rate=2e-3, head_learning_rate=2e-2)),
-    "query-value, 2e-3": (LoRA(linears="query-value"), Recipe(learning_rate=2e-3, head_learning_rate=2e-2)),
-    "all, 1e-3, head 3e-2": (LoRA(), Recipe(head_learning_rate=3e-2)),
-    "all, 1e-3, not normalised, head 1e-3": (LoRA(), Recipe(normalise=False, head_learning_rate=1e-3)),
+    "all linears, 1e-3, head 1e-2": (LoRA(), Recipe(learning_rate=1e-3, head_learning_rate=1e-2)),
+    "all linears, 5e-4, head 5e-3": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=5e-3)),
+    "all linears, 2e-4, head 5e-3": (LoRA(), Recipe(learning_rate=2e-4, head_learning_rate=5e-3)),
+    "all linears, 5e-4, head 2e-2": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=2e-2)),
+    "query and value, 1e-3, head 1e-2": (
+        LoRA(linears="query-value"),
+        Recipe(learning_rate=1e-3, head_learning_rate=1e-2),
+    ),
+    "query and value, 1e-3, head 3e-2": (
+        LoRA(linears="query-value"),
+        Recipe(learning_rate=1e-3, head_learning_rate=3e-2),
+    ),
+    "query and value, 5e-4, head 2e-2": (
+        LoRA(linears="query-value"),
+        Recipe(learning_rate=5e-4, head_learning_rate=2e-2),
+    ),
+    "all linears, 5e-4, not normalised, head 5e-4": (
+        LoRA(),
+        Recipe(normalise=False, learning_rate=5e-4, head_learning_rate=5e-4),
+    ),
 }
 
 
@@ -50,8 +64,10 @@ def main() -> None:
     engine = LoopEngine(
         backbone, Tokens(backbone.folder / "tokenizer.json", backbone.pad_id), machine.device, machine.precision
     )
-    results = []
+    results = json.loads(options.out.read_text())["results"] if options.out and options.out.exists() else []
     for name, (lora, recipe) in CANDIDATES.items():
+        if any(result["name"] == name for result in results):
+            continue
         result = measure(name, lora, recipe, task, engine, options.domains.split(","), options.draws, options.rows)
         results.append(result)
         print(json.dumps(result), flush=True)

@@ -42,7 +42,9 @@ class Sentence(torch.nn.Module):
         base = AutoModel.from_pretrained(folder)
         targets = {"all": "all-linear", "attention": ["query", "key", "value", "attention.output.dense"]}
         names = targets.get(lora["linears"], ["query", "value"])
-        config = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], target_modules=names, task_type="FEATURE_EXTRACTION")
+        config = LoraConfig(
+            r=lora["rank"], lora_alpha=lora["alpha"], target_modules=names, task_type="FEATURE_EXTRACTION"
+        )
         self.encoder = get_peft_model(base, config)
         self.head = torch.nn.Linear(base.config.hidden_size, classes)
 
@@ -51,7 +53,9 @@ class Sentence(torch.nn.Module):
         mask = attention_mask[..., None].float()
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None) -> dict:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> dict:
         logits = self.head(self.vectors(input_ids, attention_mask))
         loss = torch.nn.functional.cross_entropy(logits, labels) if labels is not None else None
         return {"loss": loss, "logits": logits} if labels is not None else {"logits": logits}
@@ -60,7 +64,9 @@ class Sentence(torch.nn.Module):
 class Quiet(Trainer):
     """The Trainer without dropout: the encoder stays in evaluation mode, as the recipe says."""
 
-    def training_step(self, model: torch.nn.Module, inputs: dict, num_items_in_batch: int | None = None) -> torch.Tensor:
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict, num_items_in_batch: int | None = None
+    ) -> torch.Tensor:
         model.encoder.eval()
         loss = self.compute_loss(model, inputs)
         self.accelerator.backward(loss)
@@ -80,7 +86,9 @@ class Reference:
     def coded(self, rows: Rows) -> Dataset:
         coded = self.tokenizer(list(rows.texts), truncation=True, max_length=self.recipe["max_length"])
         labels = [self.position[label] for label in rows.labels]
-        return Dataset.from_dict({"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"], "labels": labels})
+        return Dataset.from_dict(
+            {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"], "labels": labels}
+        )
 
     def train(self, rows: Rows, seed: int, model: Sentence | None = None) -> Sentence:
         torch.manual_seed(seed)
@@ -124,7 +132,11 @@ class Reference:
         frozen = Sentence(self.folder, 2, self.study["lora"]).eval()
         with torch.inference_mode(), frozen.encoder.disable_adapter():
             coded = self.tokenizer(
-                list(rows.texts), truncation=True, max_length=self.recipe["max_length"], padding=True, return_tensors="pt"
+                list(rows.texts),
+                truncation=True,
+                max_length=self.recipe["max_length"],
+                padding=True,
+                return_tensors="pt",
             )
             return frozen.vectors(coded["input_ids"], coded["attention_mask"]).numpy()
 
@@ -156,7 +168,10 @@ def main() -> None:
     cells = [json.loads(line) for line in (options.run / "cells.jsonl").read_text().splitlines()]
     reference, cap = Reference(study), study["provenance"]["row_cap"]
     task, source, store = reference.task, study["source"][0], Path(study["store"])
-    tests = {name: splits.limit_test(task.name, task.domains[name].test, study["limit"]) for name in (source, *study["target"])}
+    tests = {
+        name: splits.limit_test(task.name, task.domains[name].test, study["limit"])
+        for name in (source, *study["target"])
+    }
     ours: dict[tuple[str, str], list[np.ndarray]] = {}
     theirs: dict[tuple[str, str], list[np.ndarray]] = {}
 
@@ -194,7 +209,9 @@ def main() -> None:
             probe = LogisticRegression(max_iter=2000).fit(reference.features(few), labels)
             note("probe", target, options.shots, draw, probe.predict(reference.features(tests[target])))
             if any(one["method"] == "tfidf" for one in cells):
-                words = TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]+")
+                words = TfidfVectorizer(
+                    ngram_range=(1, 2), max_features=20_000, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]+"
+                )
                 model = LogisticRegression(max_iter=2000).fit(words.fit_transform(list(few.texts)), labels)
                 note("tfidf", target, options.shots, draw, model.predict(words.transform(list(tests[target].texts))))
     table, agree = report(ours, theirs)

@@ -13,7 +13,11 @@ from lowres.models.backbone import Backbone, find_backbone
 
 SHAPES = ("bert", "roberta", "distilbert", "electra")
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "ugly")
-THINGS = {"shop": ("box", "price", "parcel", "phone"), "film": ("plot", "actor", "scene", "movie"), "chat": ("lol", "day", "friend", "team")}
+THINGS = {
+    "shop": ("box", "price", "parcel", "phone"),
+    "film": ("plot", "actor", "scene", "movie"),
+    "chat": ("lol", "day", "friend", "team"),
+}
 FILLER = ("the", "was", "and", "a", "very", "really", "so", "it", "my", "this")
 
 
@@ -22,9 +26,9 @@ def toy_text(domain: str, label: str, number: int) -> str:
     rng = seeds.generator("toy", domain, label, number)
     mood = GOOD if label == "positive" else BAD
     other = BAD if label == "positive" else GOOD
-    words = [*rng.choice(FILLER, 4), *rng.choice(THINGS[domain], 3), rng.choice(mood)]
+    words = [*rng.choice(FILLER, 3), *rng.choice(THINGS[domain], 2), *rng.choice(mood, 2, replace=False)]
     if domain == "chat" and number % 4 == 0:
-        words[-1] = str(rng.choice(other))
+        words[-2:] = rng.choice(other, 2, replace=False)
     return " ".join(str(word) for word in rng.permutation(words)) + f" {number}"
 
 
@@ -50,9 +54,26 @@ def make_encoder(folder: Path, shape: str) -> Path:
     """Saves an encoder of 2 layers and 32 dimensions with a word tokenizer, like ``save_pretrained`` of a real one."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import AutoModel, BertConfig, DistilBertConfig, ElectraConfig, PreTrainedTokenizerFast, RobertaConfig
+    from transformers import (
+        AutoModel,
+        BertConfig,
+        DistilBertConfig,
+        ElectraConfig,
+        PreTrainedTokenizerFast,
+        RobertaConfig,
+    )
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *FILLER, *(thing for part in THINGS.values() for thing in part)]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *GOOD,
+        *BAD,
+        *FILLER,
+        *(thing for part in THINGS.values() for thing in part),
+    ]
     words += [str(number) for number in range(100)]
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -61,7 +82,12 @@ def make_encoder(folder: Path, shape: str) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
     common = {"vocab_size": len(words), "pad_token_id": 0}
     wide = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -69,7 +95,9 @@ def make_encoder(folder: Path, shape: str) -> Path:
         "bert": lambda: BertConfig(**common, **wide, max_position_embeddings=64),
         "roberta": lambda: RobertaConfig(**common, **wide, max_position_embeddings=66),
         "electra": lambda: ElectraConfig(**common, **wide, embedding_size=16, max_position_embeddings=64),
-        "distilbert": lambda: DistilBertConfig(**common, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64),
+        "distilbert": lambda: DistilBertConfig(
+            **common, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64
+        ),
     }
     with torch.random.fork_rng():
         torch.manual_seed(7)

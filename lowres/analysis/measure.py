@@ -51,7 +51,7 @@ class Scores:
 
     def blocks(self, columns: Sequence[Column]) -> list[Block] | None:
         """One block a column over their common draws; None if a column is missing or no draw is common."""
-        if any(column not in self.columns for column in columns):
+        if not columns or any(column not in self.columns for column in columns):
             return None
         draws = sorted(set.intersection(*(set(self.columns[column]) for column in columns)))
         return [self._block(column, tuple(draws)) for column in columns] if draws else None

@@ -207,7 +207,9 @@ def parse_spec(data: bytes, name: str) -> TaskSpec:
         return TaskSpec.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(_fault(detail) for detail in error.errors())
-        raise DataError(f"task file {name}: {faults}", hint="`lowres tasks init TABLE` writes a valid one") from None
+        raise DataError(
+            f"task file {name}: {faults}", hint="`lowres tasks show vader-sentiment` prints a valid one"
+        ) from None
 
 
 def _load_yaml(data: bytes, name: str) -> object:

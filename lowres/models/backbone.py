@@ -145,6 +145,7 @@ class Backbone:
 
         Eager attention on CPU, where its backward in bf16 is much faster than that of the fused kernel; fused elsewhere.
         """
+        from safetensors import SafetensorError
         from transformers import AutoModel
 
         attention = "eager" if device == "cpu" else "sdpa"
@@ -158,7 +159,7 @@ class Backbone:
                     attn_implementation=attention,
                     dtype="float32",
                 )
-            except (OSError, ValueError, KeyError, RuntimeError) as error:
+            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
         if getattr(model, "pooler", None) is not None:
             model.pooler = None

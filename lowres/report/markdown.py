@@ -13,7 +13,7 @@ HOW = (
 
 def render(summary: Summary) -> str:
     """A whole report."""
-    parts = [f"# {heading(summary)}", ""]
+    parts = [f"# {_escape(heading(summary))}", ""]
     lines = verdicts(summary)
     if lines:
         parts += ["## Verdict", "", *(f"- {_escape(line)}" for line in lines), ""]
@@ -37,7 +37,7 @@ def render(summary: Summary) -> str:
 
 def markdown_table(table: Table) -> str:
     """One table, right-aligned but for its first column."""
-    lines = [_row(table.header), _row((":--", *("--:" for _ in table.header[1:])))]
+    lines = [_row(tuple(_escape(cell) for cell in table.header)), _row((":--", *("--:" for _ in table.header[1:])))]
     return "\n".join([*lines, *(_row(tuple(_escape(cell) for cell in row)) for row in table.rows)])
 
 

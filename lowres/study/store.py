@@ -148,14 +148,19 @@ class Store:
     @contextlib.contextmanager
     def training(self, key: str, wait: bool) -> Iterator[bool]:
         """Holds other processes off this key; gives False if one of them has it and ``wait`` is off."""
-        folder = self.folder / "locks"
+        lock = filelock.FileLock(self.folder / "locks" / f"{key}.lock")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / f"{key}.lock", timeout=-1 if wait else 0)
-            with lock:
-                yield True
+            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
             yield False
+            return
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def _predictions(self, key: str, rows: str) -> Path:
         return self.folder / "predictions" / key / f"{rows}.safetensors"
@@ -171,15 +176,14 @@ class Store:
                 draft = Path(place) / "draft"
                 draft.mkdir()
                 yield draft
-        except OSError as error:
-            raise StoreError(
-                f"the store {self.folder} could not be written: {error.strerror or error}\n"
-                "what was finished is kept; next: make room or choose another folder with --store"
-            ) from error
-        except safetensors.SafetensorError as error:
-            raise StoreError(
-                f"the store {self.folder} could not be written: {error}\nwhat was finished is kept"
-            ) from error
+        except (OSError, safetensors.SafetensorError) as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the store {self.folder} could not be written: {getattr(error, 'strerror', None) or error}\n"
+            "what was finished is kept; next: make room or choose another folder with --store"
+        )
 
     def _set_aside(self, folder: Path, note: str | None) -> None:
         """Takes a folder out of the store in one step, then removes it."""

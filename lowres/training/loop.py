@@ -37,7 +37,9 @@ class LoopEngine:
         from accelerate import Accelerator
 
         self.backbone, self.tokens, self.device, self.precision = backbone, tokens, device, precision
-        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")
+        # Accelerate keeps one precision for the whole process; autocast is entered here, so that engines of two
+        # precisions can live side by side
+        self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
         self._models: dict[LoRA | None, nn.Module] = {}
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
@@ -98,7 +100,7 @@ class LoopEngine:
             ids, mask = (
                 torch.from_numpy(part).to(self.device) for part in self.tokens.pad([arrays[row] for row in rows])
             )
-            with self.accelerator.autocast():
+            with encoder.autocast(self.device, self.precision):
                 vectors = encoder.pooled(model, ids, mask, self.backbone.pooling, recipe.normalise)
             losses = functional.cross_entropy(vectors @ weight.T + bias, targets[rows], reduction="none")
             loss = (losses * torch.from_numpy(weights).to(losses)).sum()

@@ -1,0 +1,300 @@
+"""The command line, in process with a tiny encoder; signals and streams in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lowres.analysis.summary import Summary
+from lowres.cli.main import app
+
+QUICK = [
+    "--set",
+    "recipe.min_steps=8",
+    "--set",
+    "recipe.epochs=1",
+    "--set",
+    "recipe.max_length=24",
+    "--precision",
+    "fp32",
+]
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def study(toy_table: Path, encoder: Path, tmp_path: Path) -> list[str]:
+    return [
+        str(toy_table), "--source", "shop", "--target", "film", "--shots", "0,4", "--seeds", "2", "--source-rows", "30",
+        "--backbone", str(encoder), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"), *QUICK,
+    ]  # fmt: skip
+
+
+def test_run_ends_with_tables_and_the_report(study: list[str], tmp_path: Path) -> None:
+    result = call("run", *study)
+    assert result.exit_code == 0, result.output
+    for words in ("How far it falls", "shop → film", "source drop", "recovery at 4", "Verdict", "source-then-target"):
+        assert words in result.stdout
+    last = result.stdout.strip().splitlines()[-1]
+    assert last.startswith(str(tmp_path / "out"))
+    assert "best/film-4" in last
+    assert "plan:" in result.stderr
+    assert "9 distinct fits" not in result.stdout
+    assert all(len(line) <= 100 for line in result.stdout.splitlines()[:-1])
+
+
+def test_json_is_all_of_stdout(study: list[str], tmp_path: Path) -> None:
+    result = call("run", *study, "--json")
+    summary = Summary.model_validate_json(result.stdout)
+    assert summary.study.shots == [0, 4]
+    assert json.loads(result.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
+    again = Summary.model_validate_json(call("run", *study, "--json").stdout)
+    assert again.fits.trained == 0
+    assert again.scores == summary.scores
+
+
+def test_summary_has_exactly_the_promised_names(study: list[str]) -> None:
+    found = json.loads(call("run", *study, "--json").stdout)
+    assert list(found) == [
+        "schema",
+        "lowres",
+        "study",
+        "fits",
+        "seconds",
+        "scores",
+        "shift",
+        "transfer",
+        "overall",
+        "verdicts",
+        "warnings",
+    ]
+    assert set(found["study"]) == {
+        "task", "task_version", "backbone", "metric", "domains", "sources", "targets", "shots", "seeds", "methods", "limit", "row_cap",
+    }  # fmt: skip
+    assert set(found["fits"]) == {"cells", "distinct", "trained", "reused", "failed"}
+    assert set(found["seconds"]) == {"total", "train", "evaluate", "encode"}
+    assert set(found["scores"][0]) == {"method", "source", "target", "shots", "metric", "mean", "low", "high", "seeds"}
+    assert set(found["shift"][0]) == {"source", "target", "metric", "source_drop", "target_drop", "scenario"}
+    assert set(found["shift"][0]["source_drop"]) == {"mean", "low", "high"}
+    assert set(found["transfer"][0]) == {
+        "method", "source", "target", "shots", "gain", "net_transfer", "recovery", "recovery_reason", "labels_saved",
+    }  # fmt: skip
+    assert set(found["overall"][0]) == {
+        "method", "shots", "score", "gain", "recovery", "net_transfer", "worst_pair", "negative_transfer_rate",
+    }  # fmt: skip
+    assert set(found["verdicts"][0]) == {
+        "method", "against", "source", "target", "shots", "difference", "p_adjusted", "verdict", "minimum_detectable",
+    }  # fmt: skip
+    methods = {(one["method"], one["source"], one["target"], one["shots"]) for one in found["scores"]}
+    assert ("source-only", "shop", "shop", 0) in methods  # SS
+    assert ("target-full", None, "film", None) in methods  # TT
+
+
+def test_plan_trains_nothing(study: list[str], tmp_path: Path) -> None:
+    result = call("plan", *study)
+    assert result.exit_code == 0, result.output
+    assert "distinct fits" in result.stdout
+    facts = json.loads(call("plan", *study, "--json").stdout)
+    assert facts["distinct_fits"] == 2 * (1 + 1 + 3)
+    assert facts["stored_fits"] == 0
+    assert not (tmp_path / "store").exists()
+    call("run", *study)
+    assert json.loads(call("plan", *study, "--json").stdout)["stored_fits"] == facts["distinct_fits"]
+
+
+def test_flags_win_over_the_file(study: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "study.yaml"
+    config.write_text("shots: [0, 2]\nseeds: 3\nlive-layers: 1\nrecipe:\n  batch: 4\n")
+    words = [word for word in study if word not in ("--shots", "0,4")]
+    facts = json.loads(call("plan", *words, "--config", str(config), "--json").stdout)
+    assert facts["distinct_fits"] == 2 * (1 + 1 + 3)  # seeds 2 by flag, shots 0,2 by file
+    config.write_text("shotz: [0, 2]\n")
+    result = call("plan", *study, "--config", str(config))
+    assert result.exit_code == 2
+    assert "did you mean shots?" in result.stderr
+
+
+def test_report_formats(study: list[str], tmp_path: Path) -> None:
+    call("run", *study)
+    out = tmp_path / "out"
+    assert "How far it falls" in call("report", out).stdout
+    assert call("report", out, "--format", "markdown").stdout.strip() == (out / "report.md").read_text().strip()
+    assert json.loads(call("report", out, "--format", "json").stdout) == json.loads((out / "summary.json").read_text())
+    assert call("report", out, "--format", "html").stdout.startswith("<!doctype html>")
+    assert (
+        call("report", out, "--format", "csv").stdout.splitlines()[0]
+        == "method,source,target,shots,metric,mean,low,high,seeds"
+    )
+    wrong = call("report", out, "--format", "markdwon")
+    assert wrong.exit_code == 2
+    assert "markdown" in wrong.stderr
+    assert call("report", tmp_path).exit_code == 2
+
+
+def test_predict_reads_lines_csv_and_json_lines(study: list[str], tmp_path: Path) -> None:
+    call("run", *study)
+    best = tmp_path / "out" / "best" / "film-4"
+    (tmp_path / "a.txt").write_text("good plot\nbad plot\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text('body,x\n"good plot",1\n"bad plot",2\n', encoding="utf-8-sig")
+    (tmp_path / "a.jsonl").write_text('{"text": "good plot"}\n{"text": "bad plot"}\n')
+    (tmp_path / "empty.txt").write_text("")
+    plain = call("predict", best, "--input", tmp_path / "a.txt")
+    rows = [json.loads(line) for line in plain.stdout.splitlines()]
+    assert [set(row) for row in rows] == [{"label", "probabilities"}] * 2
+    assert sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert call("predict", best, "--input", tmp_path / "a.csv", "--text-column", "body").stdout == plain.stdout
+    assert call("predict", best, "--input", tmp_path / "a.jsonl").stdout == plain.stdout
+    assert CliRunner().invoke(app, ["predict", str(best)], input="good plot\nbad plot\n").stdout == plain.stdout
+    assert call("predict", best, "--input", tmp_path / "empty.txt").stdout == ""
+    wrong = call("predict", best, "--input", tmp_path / "a.csv")
+    assert (wrong.exit_code, "--text-column" in wrong.stderr) == (2, True)
+    (tmp_path / "b.jsonl").write_text('{"text": "good plot"}\nno json\n{"text": "bad plot"}\n')
+    some = call("predict", best, "--input", tmp_path / "b.jsonl")
+    answers = [json.loads(line) for line in some.stdout.splitlines()]
+    assert some.exit_code == 1
+    assert answers[1] == {"row": 2, "error": "no text"}
+    assert [answers[0], answers[2]] == rows
+
+
+def test_catalogues() -> None:
+    assert "vader-sentiment" in call("tasks", "ls").stdout
+    assert "kind: pypi" in call("tasks", "show", "vader-sentiment").stdout
+    assert "minilm" in call("models", "ls").stdout
+    listed = call("methods", "ls").stdout
+    from lowres.methods.catalogue import METHODS
+
+    assert all(name in listed for name in METHODS)
+    assert "1811.01088" in call("methods", "show", "source-then-target").stdout
+    assert call("tasks", "show", "vader").exit_code == 2
+    assert call("methods", "show", "joined").exit_code == 2
+
+
+def test_tasks_check_counts(toy_table: Path, toy_task: object) -> None:
+    result = call("tasks", "check", toy_table)
+    assert result.exit_code == 0, result.output
+    train = len(toy_task.domains["shop"].train.by_label()["positive"])  # type: ignore[attr-defined]
+    row = next(line.split() for line in result.stdout.splitlines() if line.startswith("shop") and "train" in line)
+    assert row[-1] == str(train)
+
+
+def test_store_commands(study: list[str], tmp_path: Path) -> None:
+    call("run", *study)
+    store = tmp_path / "store"
+    assert len(call("store", "ls", "--store", store).stdout.splitlines()) == 10
+    assert "10 fits whole, 0 damaged" in call("store", "check", "--store", store).stdout
+    head = sorted(store.glob("fits/*/head.safetensors"))[0]
+    head.write_bytes(head.read_bytes()[:-1])
+    checked = call("store", "check", "--store", store)
+    assert (checked.exit_code, "9 fits whole, 1 damaged" in checked.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run"], "no task given"),
+        (["run", "vader-sentimant"], "vader-sentiment"),
+        (["run", "missing.csv"], "missing.csv"),
+        (["run", "TABLE", "--source", "shpo"], "shop"),
+        (["run", "TABLE", "--methods", "prob"], "probe"),
+        (["run", "TABLE", "--shots", "0,eight"], "shots"),
+        (["run", "TABLE", "--shots", ""], "shots"),
+        (["run", "TABLE", "--seeds", "0"], "seeds"),
+        (["run", "TABLE", "--backbone", "minilmm"], "minilm"),
+        (["run", "TABLE", "--precision", "fp16"], "bf16"),
+        (["run", "TABLE", "--device", "gpu"], "cuda"),
+        (["run", "TABLE", "--engine", "fleeet"], "loop"),
+        (["run", "TABLE", "--set", "recipe.learning_rat=1"], "learning_rate"),
+        (["run", "TABLE", "--set", "rubbish"], "key=value"),
+        (["run", "TABLE", "--set", "seeds.x=1"], "seeds"),
+        (["run", "TABLE", "--config", "missing.yaml"], "missing.yaml"),
+        (["run", "TABLE", "--text-column", "txt"], "text"),
+        (["run", "TABLE", "--label-column", "lable"], "label"),
+        (["run", "TABLE", "--domain-column", "domian"], "domain"),
+        (["run", "TABLE", "--live-layers", "0"], "live-layers"),
+        (["run", "TABLE", "--live-layers", "some"], "live_layers"),
+        (["run", "TABLE", "--sources", "shop"], "--source"),
+        (["run", "TABLE", "--seeds", "many"], "seeds"),
+        (["predict", "nowhere"], "no adapter folder"),
+        (["report", "nowhere"], "no run folder"),
+        (["tasks", "check", "nowhere.csv"], "nowhere.csv"),
+        (["models", "fetch", "minlm"], "minilm"),
+        (["methods", "show", "prob"], "probe"),
+        (["runn"], "run"),
+    ],
+)
+def test_mistakes_are_said_in_three_lines(
+    words: list[str], said: str, toy_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*(str(toy_table) if word == "TABLE" else word for word in words))
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    if "Usage" not in result.stderr:
+        assert len(result.stderr.strip().splitlines()) <= 3
+    assert result.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def start(study: list[str], tmp_path: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "lowres", "run", *study, "--set", "recipe.min_steps=400"]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    ends = time.monotonic() + 60
+    while not list((tmp_path / "store").glob("fits/*")) and time.monotonic() < ends and process.poll() is None:
+        time.sleep(0.05)
+    return process
+
+
+def test_ctrl_c_keeps_what_is_finished(study: list[str], tmp_path: Path) -> None:
+    process = start(study, tmp_path)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 2
+    assert out == ""
+    assert "kept" in err
+    assert "Traceback" not in err
+    kept = len(list((tmp_path / "store").glob("fits/*")))
+    result = call("run", *study, "--set", "recipe.min_steps=400", "--json")
+    assert Summary.model_validate_json(result.stdout).fits.reused >= kept >= 1
+
+
+def test_kill_leaves_a_store_that_goes_on(study: list[str], tmp_path: Path) -> None:
+    process = start(study, tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    summary = Summary.model_validate_json(call("run", *study, "--set", "recipe.min_steps=400", "--json").stdout)
+    assert summary.fits.reused >= 1
+    assert summary.fits.failed == 0
+
+
+def test_a_failed_fit_exits_1_and_is_named(study: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowres.training import loop
+
+    def broken(self: object, fit: object, start: object) -> None:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(loop.LoopEngine, "_train", broken)
+    result = call("run", *study)
+    assert result.exit_code == 1
+    assert "no luck" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_closed_pipe_is_no_traceback(study: list[str]) -> None:
+    line = f"{sys.executable} -m lowres methods ls | head -n 1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
