@@ -226,10 +226,20 @@ class StudyResult:
         write_text(self.folder / "report.html", html.render(self.summary))
         for target in study.plan.targets:
             for shots in study.plan.config.shots:
-                if self._finished(target, shots):
+                folder = self.folder / "best" / f"{safe_stem(target)}-{shots}"
+                if self._finished(target, shots) and not self._written(folder, target, shots):
                     model = self.best(target, shots=shots)
                     texts = list(study.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
-                    model.save(self.folder / "best" / f"{safe_stem(target)}-{shots}", texts)
+                    model.save(folder, texts)
+
+    def _written(self, folder: Path, target: str, shots: int) -> bool:
+        """Whether an earlier run of this study left the same model with the same scores there."""
+        fit, cell = self._recommended(target, shots, None)
+        try:
+            record = json.loads((folder / "lowres.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(record.get("about") == self._about(cell, fit))
 
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
         method = "source-then-target" if shots else "source-only"

@@ -73,7 +73,7 @@ def _texts(source: str, column: str, files: ExitStack) -> Iterator[tuple[int, st
     kind = Path(source).suffix.lower() if source != "-" else ""
     try:
         stream = (
-            sys.stdin if source == "-" else files.enter_context(Path(source).open(encoding="utf-8-sig", newline=""))
+            sys.stdin if source == "-" else files.enter_context(Path(source).open(encoding="utf-8-sig", newline=""))  # noqa: SIM115
         )
     except OSError as error:
         raise DataError(f"{source} could not be read", got=error.strerror) from error

@@ -29,7 +29,7 @@ class LoRA:
 
     rank: int = 8
     alpha: int = 16
-    linears: str = "all"
+    linears: str = "query-value"
     """Which linears of a layer are adapted: ``query-value``, ``attention`` (with its output) or ``all``."""
     live_layers: int | None = None
     """Only the top so many layers are adapted; None: all of them."""
@@ -41,7 +41,7 @@ class Recipe:
 
     learning_rate: float = 1e-3
     """Peak rate of the adapter (AdamW, no weight decay)."""
-    head_learning_rate: float = 1e-2
+    head_learning_rate: float = 3e-2
     """Peak rate of the classification head."""
     batch: int = 16
     """Rows a step."""
