@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,14 +141,19 @@ class Study:
                 got=longest,
                 expected=f"at most {self.backbone.longest}",
             )
+        began = time.perf_counter()
+        truncated = self.truncated()
+        encoding = time.perf_counter() - began
         engine: Engine = LoopEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision)
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(
             self.plan, engine, self.environment, self.store, origin, force=self.config.force, progress=progress
         )
+        outcome.seconds.encode = encoding
+        outcome.seconds.total = time.perf_counter() - began
         outcome.warnings += [
             f"{name}: {share:.0%} of the test texts are cut at {longest} tokens"
-            for name, share in self.truncated().items()
+            for name, share in truncated.items()
             if share >= 0.01
         ]
         result = StudyResult(self, outcome, engine, summarise(outcome))

@@ -30,17 +30,13 @@ def tables(summary: Summary) -> list[Table]:
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """One line a pair: what the verdicts on ``source-then-target`` say, in words."""
-    lines = []
-    for source, target in _pairs(summary):
-        parts = [
-            _verdict(verdict, _labels(summary, source, target, verdict.shots))
-            for verdict in summary.verdicts
-            if (verdict.source, verdict.target, verdict.method) == (source, target, "source-then-target")
-        ]
-        if parts:
-            lines.append(f"{clean(source)} → {clean(target)}: " + "; ".join(parts))
-    return lines
+    """One line a pair and budget: what the verdict on ``source-then-target`` says, in words."""
+    return [
+        f"{clean(verdict.source)} → {clean(verdict.target)}, {verdict.shots} labels a class: "
+        + _verdict(verdict, _labels(summary, verdict.source, verdict.target, verdict.shots))
+        for verdict in summary.verdicts
+        if verdict.source is not None and verdict.target is not None and verdict.method == "source-then-target"
+    ]
 
 
 def heading(summary: Summary) -> str:
@@ -148,15 +144,17 @@ def _overall(summary: Summary) -> list[Table]:
         return []
     rows = tuple(
         (
-            f"{one.method}, {one.shots} a class" if one.shots else f"{one.method}, 0 shots",
+            f"{one.method} · {one.shots}",
             estimate(one.score, digits=2),
             estimate(one.net_transfer, digits=2),
-            percent(one.recovery),
+            percent(one.recovery) if one.method != "source-only" else MISSING,
             f"{number(one.worst_pair.mean)} {clean(one.worst_pair.source)} → {clean(one.worst_pair.target)}",
         )
         for one in summary.overall
     )
-    return [Table("Over all pairs", ("Over all pairs", "score", "net transfer", "recovery", "worst pair"), rows)]
+    return [
+        Table("Over all pairs", ("Over all pairs · shots", "score", "net transfer", "recovery", "worst pair"), rows)
+    ]
 
 
 def _transfer(summary: Summary, method: str, source: str, target: str, shots: int) -> Transfer | None:
@@ -171,9 +169,8 @@ def _labels(summary: Summary, source: str, target: str, shots: int) -> Estimate 
 
 def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
     points = f"{100 * abs(verdict.difference.mean):.1f} points"
-    worth = f", as much as about {labels.mean:.0f} target labels alone" if labels else ""
     if verdict.verdict == "better":
-        return f"with {verdict.shots} labels a class the source adds {points}{worth}"
+        return f"the source adds {points}" + (f", worth {labels.mean:.0f} target labels alone" if labels else "")
     if verdict.verdict == "worse":
-        return f"with {verdict.shots} labels a class the source costs {points}: leave it out"
-    return f"with {verdict.shots} no difference shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"
+        return f"the source costs {points}; leave it out"
+    return f"no difference shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"

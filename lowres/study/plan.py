@@ -22,7 +22,7 @@ from lowres.training.fit import Environment, Fit
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English word pieces; only for estimates."""
-TRAINING_EFFICIENCY, TESTING_EFFICIENCY = 0.28, 0.45
+TRAINING_EFFICIENCY, TESTING_EFFICIENCY = 0.4, 0.6
 """Shares of the measured matrix speed that the plain engine reaches, measured on two CPU cores with MiniLM."""
 
 

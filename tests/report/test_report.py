@@ -79,7 +79,7 @@ def test_the_drop_table_by_hand() -> None:
 
 def test_verdict_sentence() -> None:
     assert tables.verdicts(summary()) == [
-        "movie → amazon: with 8 labels a class the source adds 2.3 points, as much as about 30 target labels alone"
+        "movie → amazon, 8 labels a class: the source adds 2.3 points, worth 30 target labels alone"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def train(engine: Engine, fit: Fit, starts: dict[str, Fitted] | None = None) -> 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_learns_on_every_shape(shape: str, make: Callable, encoders: dict[str, Path], toy_task: Task) -> None:
     engine = make(find_backbone(str(encoders[shape])), "fp32")
-    fit = few(toy_task, shots=20)
+    fit = dataclasses.replace(few(toy_task, shots=24), adapter=LoRA(linears="all"))
     fitted = train(engine, fit)
     test = toy_task.domains["shop"].test
     truth = np.array([toy_task.labels.index(label) for label in test.labels])
@@ -129,9 +130,7 @@ def test_training_is_what_plain_peft_does(backbone: Backbone, toy_task: Task) ->
     from lowres.models.heads import initial_head
 
     base = AutoModel.from_pretrained(backbone.folder)
-    model = get_peft_model(
-        base, LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])
-    ).eval()
+    model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])).eval()
     adapters.write(model, adapters.initial(model, fit.task, fit.draw))
     head = initial_head(backbone.hidden, 2, fit.task, fit.draw)
     weight, bias = (torch.nn.Parameter(torch.tensor(head[name])) for name in ("weight", "bias"))
