@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +57,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--rows", type=int, default=300, help="dev rows a domain, and rows of the large fit")
+    parser.add_argument("--shots", default="8,32")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     task, backbone, machine = load_task(options.task), find_backbone(options.backbone), resolve()
@@ -68,7 +68,7 @@ def main() -> None:
     for name, (lora, recipe) in CANDIDATES.items():
         if any(result["name"] == name for result in results):
             continue
-        result = measure(name, lora, recipe, task, engine, options.domains.split(","), options.draws, options.rows)
+        result = {"name": name} | measure(lora, recipe, task, engine, options)
         results.append(result)
         print(json.dumps(result), flush=True)
         if options.out:
@@ -80,23 +80,21 @@ def main() -> None:
 
 
 def measure(
-    name: str, lora: LoRA, recipe: Recipe, task: Task, engine: LoopEngine, domains: list[str], draws: int, rows: int
+    lora: LoRA, recipe: Recipe, task: Task, engine: LoopEngine, options: argparse.Namespace
 ) -> dict[str, object]:
     """Mean dev score of one candidate by size of the fit."""
     metric, position = find_metric(task.metric), {label: place for place, label in enumerate(task.labels)}
     scores: dict[str, list[float]] = {}
     began = time.perf_counter()
-    for domain in domains:
+    for domain in options.domains.split(","):
         part = task.domains[domain]
-        dev = splits.limit_test(task.name, part.dev, rows)
+        dev = splits.limit_test(task.name, part.dev, options.rows)
         targets = np.array([position[label] for label in dev.labels])
-        for draw in range(draws):
-            for size, train in (
-                ("8 shots", splits.shots(task.name, part.train, 8, draw)),
-                ("32 shots", splits.shots(task.name, part.train, 32, draw)),
-                (f"{rows} rows", splits.cap(task.name, part.train, rows, draw)),
-            ):
-                fit = Fit((Part(train),), task.labels, task.name, draw, adapter=lora, recipe=replace(recipe))
+        for draw in range(options.draws):
+            few = {f"{k} shots": splits.shots(task.name, part.train, int(k), draw) for k in options.shots.split(",")}
+            many = splits.cap(task.name, part.train, options.rows, draw)
+            for size, train in [*few.items(), (f"{options.rows} rows", many)]:
+                fit = Fit((Part(train),), task.labels, task.name, draw, adapter=lora, recipe=recipe)
                 fitted = next(iter(engine.fit_many([fit], {})))[1]
                 if isinstance(fitted, Exception):
                     raise fitted
@@ -105,7 +103,6 @@ def measure(
     count = sum(len(values) for values in scores.values())
     overall = round(float(np.mean(list(means.values()))), 4)
     return {
-        "name": name,
         "dev": means,
         "mean": overall,
         "seconds_a_fit": round((time.perf_counter() - began) / count, 2),

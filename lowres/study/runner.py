@@ -175,6 +175,7 @@ class _Run:
                     busy.append(fit)
                 elif (stored := self.store.read_fit(key)) is not None:
                     self._keep(fit, stored)
+                    self.progress.fit_done(1)
                 else:
                     absent.append(fit)
             began = time.perf_counter()
@@ -187,6 +188,7 @@ class _Run:
                     self.outcome.trained.add(fit.content)
                     self.outcome.warnings += _failed_checks(fit, result)
                     self._keep(fit, result)
+                self.progress.fit_done(1)
                 began = time.perf_counter()
         return busy
 
@@ -221,7 +223,6 @@ class _Run:
         except Exception as error:  # the failure of one fit is its result
             self._fail(fit, error)
         self.outcome.seconds.evaluate += time.perf_counter() - began
-        self.progress.fit_done(1)
 
     def _fail(self, fit: Fit, error: Exception) -> None:
         self.fitted.pop(fit.content, None)

@@ -1,0 +1,88 @@
+"""Every script is run by a test, or is the runner of the tests itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RUN_HERE = {"choose_recipe.py", "compare_with_trainer.py"}
+RUN_ELSEWHERE = {"simulate_intervals.py", "simulated_studies.py"}  # tests/stats
+SHELL = {"demo", "test", "setup", "constraints.txt"}
+
+
+def run_script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / name), *words],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=500,
+    )  # fmt: skip
+
+
+def test_no_script_is_left_out() -> None:
+    assert {path.name for path in (ROOT / "scripts").iterdir() if path.is_file()} == RUN_HERE | RUN_ELSEWHERE | SHELL
+
+
+@pytest.mark.parametrize("name", sorted(SHELL - {"constraints.txt"}))
+def test_shell_scripts_parse(name: str) -> None:
+    done = subprocess.run(["bash", "-n", str(ROOT / "scripts" / name)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_asks_for_what_there_is() -> None:
+    words = (ROOT / "scripts" / "demo").read_text().replace("\\\n", " ").split("exec .venv/bin/lowres run ")[1].split()
+    from lowres.data.spec import read_spec
+    from lowres.data.task import shipped_tasks
+
+    spec = read_spec(shipped_tasks()[words[0]])
+    named = [words[words.index(flag) + 1] for flag in ("--source", "--target")]
+    assert set(",".join(named).split(",")) <= set(spec.domains)
+
+
+@pytest.mark.slow
+def test_choose_recipe(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "recipe.json"
+    words = [
+        "--task",
+        str(toy_table),
+        "--domains",
+        "shop",
+        "--backbone",
+        str(encoder),
+        "--draws",
+        "1",
+        "--rows",
+        "20",
+        "--shots",
+        "4,8",
+    ]
+    done = run_script("choose_recipe.py", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())["results"]
+    assert len(found) == len(done.stdout.splitlines()) >= 6
+    assert all(0 <= value <= 1 for one in found for value in one["dev"].values())
+    assert run_script("choose_recipe.py", *words, "--out", str(out)).stdout == ""
+
+
+@pytest.mark.slow
+def test_compare_with_trainer(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    import lowres
+
+    lowres.Study(
+        str(toy_table), sources=["shop"], targets=["film"], shots=[0, 8], seeds=2, source_rows=40, backbone=str(encoder),
+        methods=["source-then-target", "probe", "tfidf"], store=str(tmp_path / "store"), out=str(tmp_path / "out"), precision="fp32",
+        recipe={"max_length": 64},
+    ).run()  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- comparison:begin -->\nold\n<!-- comparison:end -->\nafter\n")
+    done = run_script("compare_with_trainer.py", str(tmp_path / "out"), "--shots", "8", "--write", str(page))
+    assert done.returncode in (0, 1), done.stderr
+    text = page.read_text()
+    assert "| tfidf, 8 shots | film |" in text
+    assert "+0.000 [+0.000, +0.000] | yes" in next(line for line in text.splitlines() if "tfidf" in line)
+    assert text.startswith("before")
+    assert text.endswith("after\n")
