@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, numerics, resolve
 from lowres.report import html, markdown
+from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan
 from lowres.study.provenance import provenance
@@ -101,7 +103,18 @@ class Study:
 
     @cached_property
     def environment(self) -> Environment:
-        """What besides the fits may change a number."""
+        """What besides the fits may change a number.
+
+        Raises:
+            UserError: The recipe keeps more tokens than the backbone can number.
+        """
+        longest = self.config.recipe.max_length
+        if longest > self.backbone.longest:
+            raise UserError(
+                f"recipe.max_length is too long for backbone {self.backbone.name}",
+                got=longest,
+                expected=f"at most {self.backbone.longest}",
+            )
         return Environment(self.backbone.fingerprint, self.config.engine, self.machine.precision, numerics())
 
     @cached_property
@@ -121,7 +134,9 @@ class Study:
 
     def stored(self) -> set[str]:
         """Contents of the fits that the store has already."""
-        return {content for content, fit in self.plan.distinct.items() if self.store.has_fit(fit.key(self.environment))}
+        return {
+            content for content, fit in self.plan.distinct.items() if self.store.is_whole(fit.key(self.environment))
+        }
 
     def estimate(self) -> Estimate:
         """Expected seconds and disk of what is not in the store."""
@@ -135,12 +150,7 @@ class Study:
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
         longest = self.config.recipe.max_length
-        if longest > self.backbone.longest:
-            raise UserError(
-                "recipe.max_length is too long for this backbone",
-                got=longest,
-                expected=f"at most {self.backbone.longest}",
-            )
+        _check_folder(self.folder)
         began = time.perf_counter()
         truncated = self.truncated()
         encoding = time.perf_counter() - began
@@ -197,7 +207,9 @@ class StudyResult:
             head=fitted.head,
             labels=fit.labels,
             max_length=fit.recipe.max_length,
+            pooling=self.study.backbone.pooling,
             normalise=fit.recipe.normalise,
+            tokenizer=self.study.backbone.folder,
             about=self._about(cell, fit),
         )
 
@@ -230,13 +242,24 @@ class StudyResult:
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary))
         write_text(self.folder / "report.html", html.render(self.summary))
-        for target in study.plan.targets:
-            for shots in study.plan.config.shots:
-                folder = self.folder / "best" / f"{safe_stem(target)}-{shots}"
-                if self._finished(target, shots) and not self._written(folder, target, shots):
-                    model = self.best(target, shots=shots)
-                    texts = list(study.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
-                    model.save(folder, texts)
+        finished = self.best_folders()
+        for stale in set((self.folder / "best").glob("*")) - set(finished):
+            if (stale / "lowres.json").is_file():
+                shutil.rmtree(stale)
+        for folder, (target, shots) in finished.items():
+            if not self._written(folder, target, shots):
+                texts = list(study.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
+                self.best(target, shots=shots).save(folder, texts)
+
+    def best_folders(self) -> dict[Path, tuple[str, int]]:
+        """Folder of each recommended model: (target, shots), budgets rising."""
+        plan = self.study.plan
+        return {
+            self.folder / "best" / f"{safe_stem(target)}-{shots}": (target, shots)
+            for target in plan.targets
+            for shots in sorted(plan.config.shots)
+            if self._finished(target, shots)
+        }
 
     def _written(self, folder: Path, target: str, shots: int) -> bool:
         """Whether an earlier run of this study left the same model with the same scores there."""
@@ -269,11 +292,12 @@ class StudyResult:
         return fit.content not in self.outcome.failed
 
     def _about(self, cell: Cell, fit: Fit) -> dict[str, Any]:
-        values = [
-            {"task": cell.task, "domain": one.target, "metric": one.metric, "value": one.mean}
-            for one in self.summary.scores
-            if (one.method, one.source, one.target, one.shots) == (cell.method, cell.source, cell.target, cell.shots)
-        ]
+        metric = find_metric(self.study.task.metric)
+        probabilities = self.outcome.probabilities.get((fit.content, cell.target))
+        values = []
+        if probabilities is not None:
+            value = metric.score(self.outcome.targets(cell.target), probabilities)
+            values = [{"task": cell.task, "domain": cell.target, "metric": metric.name, "value": value}]
         return {
             **cell.as_dict(),
             "train_rows": sum(start.size for start in fit.chain()),
@@ -289,14 +313,27 @@ def load(
     return load_classifier(folder, backbone=backbone, device=device, precision=precision)
 
 
+def _check_folder(folder: Path) -> None:
+    """Makes the run folder before anything is trained."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"results cannot be written to {folder}", got=error.strerror, hint="choose another --out"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file all at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    draft = None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
             stream.write(text)
         os.replace(draft, path)
     except OSError as error:
-        Path(draft).unlink(missing_ok=True)
+        if draft:
+            Path(draft).unlink(missing_ok=True)
         raise StoreError(f"{path} could not be written: {error.strerror or error}") from error

@@ -26,10 +26,10 @@ from lowres.training.fit import Fit, LoRA, Part, Recipe
 from lowres.training.loop import LoopEngine
 
 CANDIDATES: dict[str, tuple[LoRA, Recipe]] = {
-    "all linears, 1e-3, head 1e-2": (LoRA(), Recipe(learning_rate=1e-3, head_learning_rate=1e-2)),
-    "all linears, 5e-4, head 5e-3": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=5e-3)),
-    "all linears, 2e-4, head 5e-3": (LoRA(), Recipe(learning_rate=2e-4, head_learning_rate=5e-3)),
-    "all linears, 5e-4, head 2e-2": (LoRA(), Recipe(learning_rate=5e-4, head_learning_rate=2e-2)),
+    "all linears, 1e-3, head 1e-2": (LoRA(linears="all"), Recipe(learning_rate=1e-3, head_learning_rate=1e-2)),
+    "all linears, 5e-4, head 5e-3": (LoRA(linears="all"), Recipe(learning_rate=5e-4, head_learning_rate=5e-3)),
+    "all linears, 2e-4, head 5e-3": (LoRA(linears="all"), Recipe(learning_rate=2e-4, head_learning_rate=5e-3)),
+    "all linears, 5e-4, head 2e-2": (LoRA(linears="all"), Recipe(learning_rate=5e-4, head_learning_rate=2e-2)),
     "query and value, 1e-3, head 1e-2": (
         LoRA(linears="query-value"),
         Recipe(learning_rate=1e-3, head_learning_rate=1e-2),
@@ -43,7 +43,7 @@ CANDIDATES: dict[str, tuple[LoRA, Recipe]] = {
         Recipe(learning_rate=5e-4, head_learning_rate=2e-2),
     ),
     "all linears, 5e-4, not normalised, head 5e-4": (
-        LoRA(),
+        LoRA(linears="all"),
         Recipe(normalise=False, learning_rate=5e-4, head_learning_rate=5e-4),
     ),
 }

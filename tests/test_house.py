@@ -79,6 +79,13 @@ def test_rooms_without_torch(module: str) -> None:
     assert not {name for name in names if name.split(".")[0] in ("torch", "transformers", "peft", "accelerate")}
 
 
+def test_what_has_to_do_without_torch_does_so_through_all_its_imports() -> None:
+    names = [name for name in modules() if room(name) in NO_TORCH and not name.endswith("__init__")]
+    code = f"import importlib, sys\nfor name in {[*names, 'lowres.study.plan', 'lowres.study.store']!r}: importlib.import_module(name)\n"
+    code += "assert not {'torch', 'transformers', 'peft', 'accelerate', 'evaluate'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_thin_init_files() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         if path.parent != PACKAGE:

@@ -131,6 +131,16 @@ def reference(shots: int) -> str:
     return "target-only" if shots else "source-only"
 
 
+def start_of(source: str, target: str) -> Column:
+    """ST of a pair; with both the same, SS of the domain."""
+    return "source-only", source, target, 0
+
+
+def ceiling_of(target: str) -> Column:
+    """TT of a domain."""
+    return "target-full", None, target, None
+
+
 def _scores(scores: Scores) -> Iterator[Score]:
     metric = find_metric(scores.outcome.plan.task.metric)
     for column, draws in scores.columns.items():
@@ -150,8 +160,8 @@ def _scores(scores: Scores) -> Iterator[Score]:
 
 def _shift(scores: Scores) -> Iterator[Shift]:
     for source, target in scores.outcome.plan.pairs:
-        inside = ("source-only", source, source, 0)
-        outside, ceiling = ("source-only", source, target, 0), ("target-full", None, target, None)
+        inside = start_of(source, source)
+        outside, ceiling = start_of(source, target), ceiling_of(target)
         both = scores.blocks([inside, outside])
         if both is None:
             continue
@@ -171,7 +181,7 @@ def _shift(scores: Scores) -> Iterator[Shift]:
 def _transfer(scores: Scores) -> Iterator[Transfer]:
     for method, source, target, shots in _compared(scores):
         own = _column(method, source, target, shots)
-        start, ceiling = ("source-only", source, target, 0), ("target-full", None, target, None)
+        start, ceiling = start_of(source, target), ceiling_of(target)
         alone: Column = ("target-only", None, target, shots)
         with_start = scores.blocks([own, start])
         if with_start is None:
@@ -202,7 +212,7 @@ def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
         if budget
     ]
     if not steps or plan.row_cap > steps[-1][0]:
-        steps.append((plan.row_cap, ("target-full", None, target, None)))
+        steps.append((plan.row_cap, ceiling_of(target)))
     blocks = scores.blocks([own, *(column for _, column in steps)])
     if blocks is None or len(steps) < 2:
         return None
@@ -217,11 +227,10 @@ def _overall(scores: Scores) -> Iterator[Overall]:
         pairs = [
             (source, target)
             for source, target in scores.outcome.plan.pairs
-            if _column(method, source, target, shots) in scores.columns
-            and ("source-only", source, target, 0) in scores.columns
+            if _column(method, source, target, shots) in scores.columns and start_of(source, target) in scores.columns
         ]
         own = [_column(method, source, target, shots) for source, target in pairs]
-        start: list[Column] = [("source-only", source, target, 0) for source, target in pairs]
+        start: list[Column] = [start_of(source, target) for source, target in pairs]
         alone: list[Column] = [("target-only", None, target, shots) for _, target in pairs]
         level, gain = _mean_over(scores, own), _mean_over(scores, own, start)
         if level is None or gain is None:
@@ -254,8 +263,8 @@ def _overall(scores: Scores) -> Iterator[Overall]:
 
 def _recovery(scores: Scores, pairs: list[tuple[str, str]], method: str, shots: int) -> shift.Ratio:
     own = [_column(method, source, target, shots) for source, target in pairs]
-    start: list[Column] = [("source-only", source, target, 0) for source, target in pairs]
-    ceiling: list[Column] = [("target-full", None, target, None) for _, target in pairs]
+    start: list[Column] = [start_of(source, target) for source, target in pairs]
+    ceiling: list[Column] = [ceiling_of(target) for _, target in pairs]
     blocks = scores.blocks([*own, *start, *ceiling])
     if blocks is None:
         return shift.Ratio(None, "a fit it needs is missing")

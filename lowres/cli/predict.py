@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
 from lowres.cli.talk import guarded, say
 
 BATCH = 256
+MAX_FIELD = 64 * 1024 * 1024
+"""Characters of one CSV cell at the most."""
 
 
 @guarded
@@ -34,7 +38,7 @@ def predict(
 
     model = load_classifier(adapter, backbone=backbone)
     with ExitStack() as files:
-        out = sys.stdout if output == "-" else files.enter_context(Path(output).open("w", encoding="utf-8"))
+        out = sys.stdout if output == "-" else files.enter_context(replacing(Path(output)))
         bad = 0
         batch: list[str] = []
 
@@ -63,6 +67,24 @@ def predict(
         raise typer.Exit(1)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A stream beside ``path`` that takes its place at the end; an older file stays until then."""
+    from lowres.errors import UserError
+
+    try:
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written", got=error.strerror) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            yield stream
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
 def _texts(source: str, column: str, files: ExitStack) -> Iterator[tuple[int, str | None]]:
     """Row numbers from 1, and texts; None where a row has none."""
     import csv
@@ -79,6 +101,7 @@ def _texts(source: str, column: str, files: ExitStack) -> Iterator[tuple[int, st
         raise DataError(f"{source} could not be read", got=error.strerror) from error
     try:
         if kind in (".csv", ".tsv"):
+            csv.field_size_limit(MAX_FIELD)
             reader = csv.DictReader(stream, delimiter="\t" if kind == ".tsv" else ",")
             if column not in (reader.fieldnames or []):
                 raise DataError(
@@ -99,6 +122,8 @@ def _texts(source: str, column: str, files: ExitStack) -> Iterator[tuple[int, st
             except (ValueError, AttributeError):
                 value = None
             yield number, value if isinstance(value, str) and value else None
+    except csv.Error as error:
+        raise DataError(f"{source} is no table that can be read", got=error) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{source} is not UTF-8", got=f"byte {error.object[error.start]:#04x}", hint="convert it with iconv"

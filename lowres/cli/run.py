@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowres.cli.flags import study_flags
-from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, put, say
+from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
     from lowres.library import Study, StudyResult
@@ -80,7 +80,7 @@ def plan(
         f"methods: {', '.join(study.plan.methods)}",
         f"results would go to {study.folder}",
     ):
-        put(line)
+        put(plain(line))
 
 
 @guarded
@@ -157,6 +157,6 @@ def _show(result: StudyResult, json: bool) -> None:
 
     screen = console()
     terminal.show(result.summary, screen)
-    best = sorted(path.name for path in (result.folder / "best").glob("*"))
+    best = [folder.name for folder in result.best_folders()]
     ready = f" · best/{best[-1]} is ready for `lowres predict`" if best else ""
     put(f"{result.folder}/report.html{ready}")

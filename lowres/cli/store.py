@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lowres.cli.talk import guarded, put, say
+from lowres.cli.talk import guarded, plain, put, say
 
 store = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--store", help="The store's folder.")]
@@ -25,9 +25,8 @@ def store_ls(folder: Folder = DEFAULT) -> None:
         if kept.has_fit(key):
             record = kept.record(key)
             rows = " + ".join(f"{part['rows']} {part['domain']}" for part in record["spec"]["parts"])
-            put(
-                f"{key[:12]}  draw {record['spec']['init'][1]}  {next(iter(record['spec']['objective'])):14} {rows}  {record['seconds']:.1f} s"
-            )
+            spec, kind = record["spec"], next(iter(record["spec"]["objective"]))
+            put(plain(f"{key[:12]}  draw {spec['init'][1]}  {kind:14} {rows}  {record['seconds']:.1f} s"))
 
 
 @store.command("check")

@@ -73,9 +73,9 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of name, version, metric, labels and the content of every part."""
+        """Hash of name, version, metric, labels, and the content and groups of every part."""
         parts = [
-            [domain.name, domain.train.fingerprint, domain.dev.fingerprint, domain.test.fingerprint]
+            [domain.name, *([rows.fingerprint, list(rows.groups)] for rows in (domain.train, domain.dev, domain.test))]
             for domain in self.domains.values()
         ]
         return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts)
@@ -211,32 +211,19 @@ def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None) -> T
         name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))
         for name, (rows, _) in assembled.domains.items()
     }
-    _refuse_unusable(domains.values(), assembled)
     spec = spec.model_copy(update={"labels": assembled.labels, "domains": tuple(domains)})
     findings = Findings((*assembled.left_out, *prepared.findings), _warnings(domains.values(), assembled))
     return Task(spec, assembled.labels, domains, findings)
 
 
-def _refuse_unusable(domains: Iterable[Domain], assembled: Assembled) -> None:
-    for domain in domains:
-        total = len(assembled.domains[domain.name][0])
-        if not len(domain.test):
-            raise DataError(
-                f"domain {domain.name!r} has no test rows", got=f"{total} rows in all", expected="more rows"
-            )
-        for label in assembled.labels:
-            if label not in domain.train.labels:
-                raise DataError(
-                    f"domain {domain.name!r} has no train rows of class {label!r}",
-                    got=f"{total} rows in all, {len(domain.train)} of them left to train on",
-                    expected="rows of every class after duplicates and overlaps are removed",
-                )
-
-
 def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...]:
-    return tuple(
-        f"domain {domain.name!r} has no test rows of class {label!r}"
-        for domain in domains
-        for label in assembled.labels
-        if label not in domain.test.labels
-    )
+    """What keeps a domain from some part in a study; a study that asks for that part refuses."""
+    found = []
+    for domain in domains:
+        for part, rows in (("train", domain.train), ("test", domain.test)):
+            if not len(rows):
+                found.append(f"domain {domain.name!r} has no {part} rows")
+                continue
+            missing = [label for label in assembled.labels if label not in rows.labels]
+            found += [f"domain {domain.name!r} has no {part} rows of class {label!r}" for label in missing]
+    return tuple(found)

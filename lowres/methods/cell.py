@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.training.fit import CrossEntropy, Fit, LoRA, Objective, Part, Recipe, Words
-
-if TYPE_CHECKING:
-    from lowres.data.task import Task
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,14 @@ class Settings:
 class Bench:
     """A cell with its rows within reach: what a method works on.
 
-    It gives no way to a test or dev row, and to target labels only through the shots (or, for the ceiling, the pool).
+    It holds training rows only: no way leads to a test or dev row, and to target labels only through the shots (or, for
+    the ceiling, the pool).
     """
 
     cell: Cell
-    task: Task
+    train: Mapping[str, Rows]
+    """Training rows by domain."""
+    labels: tuple[str, ...]
     settings: Settings
 
     @property
@@ -70,41 +71,31 @@ class Bench:
     @property
     def target_shots(self) -> Rows:
         """T: so many labelled rows per class of the target; none at 0 shots."""
-        return splits.shots(
-            self.task.name, self.task.domains[self.cell.target].train, self.cell.shots or 0, self.cell.draw
-        )
+        return splits.shots(self.cell.task, self.train[self.cell.target], self.cell.shots or 0, self.cell.draw)
 
     @property
     def source_and_shots(self) -> tuple[Rows, ...]:
         """S and T; at 0 shots S alone."""
         return (self.source_train, self.target_shots) if self.cell.shots else (self.source_train,)
 
-    def fit(
-        self,
-        *rows: Rows | Part,
-        start: Fit | Words | None = None,
-        objective: Objective | None = None,
-        frozen: bool = False,
-    ) -> Fit:
+    def fit(self, *rows: Rows, start: Fit | Words | None = None, objective: Objective | None = None) -> Fit:
         """A fit on these rows with the study's adapter and recipe.
 
         Args:
-            rows: One or more sets of rows; each has the same share of the loss unless given as a part.
+            rows: One or more sets of rows; each has the same share of the loss.
             start: Another fit, or words; None: the backbone.
-            objective: None: cross-entropy by gradient descent.
-            frozen: Whether the backbone stays as it is.
+            objective: None: cross-entropy by gradient descent; the others leave the backbone frozen.
         """
-        closed = objective is not None and not isinstance(objective, CrossEntropy)
         return Fit(
-            parts=tuple(part if isinstance(part, Part) else Part(part) for part in rows),
-            labels=self.task.labels,
-            task=self.task.name,
+            parts=tuple(Part(part) for part in rows),
+            labels=self.labels,
+            task=self.cell.task,
             draw=self.cell.draw,
             start=start,
             objective=objective or CrossEntropy(),
-            adapter=None if frozen or closed else self.settings.adapter,
+            adapter=self.settings.adapter if objective is None else None,
             recipe=self.settings.recipe,
         )
 
     def _capped(self, domain: str) -> Rows:
-        return splits.cap(self.task.name, self.task.domains[domain].train, self.settings.row_cap, self.cell.draw)
+        return splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, self.cell.draw)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 QUERY_VALUE = frozenset({"query", "value", "q_lin", "v_lin", "q", "v", "q_proj", "v_proj"})
 KEY_OUTPUT = frozenset({"key", "k_lin", "k", "k_proj", "out_lin", "o", "out_proj"})
+PROVENANCE = frozenset(
+    {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "auto_mapping"}
+)
+"""Fields of ``adapter_config.json`` that steer no number."""
 LINEARS = ("query-value", "attention", "all")
 """Choices for the linears of a layer that are adapted."""
 
@@ -61,7 +65,11 @@ def attach(model: nn.Module, *, rank: int, alpha: int, linears: str, live_layers
 
 
 def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
-    """The encoder with an empty LoRA adapter of these PEFT settings, in evaluation mode."""
+    """The encoder with an empty LoRA adapter of these PEFT settings, in evaluation mode.
+
+    Raises:
+        UserError: The settings ask for something that would be left out silently.
+    """
     from peft import LoraConfig, get_peft_model
 
     known = LoraConfig(
@@ -72,6 +80,18 @@ def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
         task_type="FEATURE_EXTRACTION",
         target_modules=list(config["target_modules"]),
     )
+    plain = known.to_dict()
+    foreign = [
+        f"{name}={value!r}"
+        for name, value in config.items()
+        if name not in PROVENANCE and value and name in plain and value != plain[name] and name != "target_modules"
+    ]
+    if str(config.get("peft_type", "LORA")) != "LORA" or isinstance(config["target_modules"], str) or foreign:
+        raise UserError(
+            "this adapter is of a kind that is not read",
+            got=", ".join([str(config.get("peft_type", "LORA")), *foreign]) or str(config["target_modules"]),
+            expected="plain LoRA with a list of target_modules",
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is being replaced
         wrapped: nn.Module = get_peft_model(model, known)

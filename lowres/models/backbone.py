@@ -78,11 +78,32 @@ class Backbone:
 
     @cached_property
     def pooling(self) -> str:
-        """``mean`` or ``cls``: as the folder says (sentence encoders do), else CLS."""
+        """``mean`` or ``cls``: as the folder says (sentence encoders do), else CLS.
+
+        Raises:
+            UserError: The folder asks for another pooling, or for further layers.
+        """
+        modules = self.folder / "modules.json"
+        if modules.is_file():
+            kinds = [str(part["type"]).rsplit(".", 1)[-1] for part in json.loads(modules.read_text(encoding="utf-8"))]
+            if set(kinds) - {"Transformer", "Pooling", "Normalize"}:
+                raise UserError(f"backbone {self.name} has layers after pooling", got=", ".join(kinds))
         path = self.folder / "1_Pooling" / "config.json"
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"):
-            return "mean"
-        return "cls"
+        if not path.is_file():
+            return "cls"
+        modes = json.loads(path.read_text(encoding="utf-8"))
+        chosen = [
+            name.removeprefix("pooling_mode_")
+            for name, on in modes.items()
+            if on is True and name.startswith("pooling_mode_")
+        ]
+        if chosen not in (["mean_tokens"], ["cls_token"]):
+            raise UserError(
+                f"backbone {self.name} asks for a pooling that is not built",
+                got=", ".join(chosen),
+                expected="mean or CLS",
+            )
+        return "mean" if chosen == ["mean_tokens"] else "cls"
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -234,9 +255,11 @@ def _checked(backbone: Backbone) -> Backbone:
     folder = backbone.folder
     if not (folder / "config.json").is_file():
         raise UserError(f"backbone folder {folder} has no config.json", hint="give the folder of a saved encoder")
-    if "auto_map" in backbone.config:
+    asks = [name for name in ("config.json", "tokenizer_config.json") if "auto_map" in _json(folder / name)]
+    if asks:
         raise UserError(
             f"backbone {backbone.name} needs code from its own folder",
+            got=f"auto_map in {asks[0]}",
             expected="an architecture of transformers",
             hint="remote code is never run",
         )
@@ -264,16 +287,38 @@ def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
         )
     from transformers import AutoTokenizer
 
-    folder = cache_dir() / "models" / f"{backbone.name}-{backbone.weights_sha256[:12]}"
-    if not (folder / "tokenizer.json").is_file():
-        with tempfile.TemporaryDirectory() as place:
+    parts = ("config.json", "modules.json", "1_Pooling/config.json", *TOKENIZER_FILES)
+    content = [
+        (name, (backbone.folder / name).read_bytes().hex()) for name in parts if (backbone.folder / name).is_file()
+    ]
+    folder = cache_dir() / "models" / f"converted-{seeds.digest(content, backbone.weights_sha256)[:16]}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
             try:
-                AutoTokenizer.from_pretrained(str(backbone.folder), local_files_only=True).save_pretrained(place)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    str(backbone.folder), local_files_only=True, trust_remote_code=False
+                )
+                tokenizer.save_pretrained(place)
             except (OSError, ValueError, KeyError) as error:
                 raise UserError(f"backbone {backbone.name}: its tokenizer could not be read", got=error) from error
-            shutil.copytree(backbone.folder, folder, dirs_exist_ok=True)
-            shutil.copy(Path(place) / "tokenizer.json", folder / "tokenizer.json")
+            for path in [*backbone.folder.glob("*.safetensors"), *(backbone.folder / name for name, _ in content)]:
+                target = Path(place) / path.relative_to(backbone.folder)
+                target.parent.mkdir(exist_ok=True)
+                if not target.exists():
+                    shutil.copyfile(path, target)
+            with contextlib.suppress(OSError):  # another process was first
+                os.replace(place, folder)
+            Path(place).mkdir(exist_ok=True)
     return Backbone(backbone.name, folder, backbone.hub_id, backbone.revision)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
 
 
 @contextlib.contextmanager

@@ -39,7 +39,9 @@ class Classifier:
         head: ``weight`` [classes, hidden] and ``bias`` [classes].
         labels: Names of the classes, in the order of the head.
         max_length: Tokens kept of a text.
+        pooling: ``mean`` or ``cls``.
         normalise: Whether pooled vectors have length 1.
+        tokenizer: Folder of the tokenizer's files.
         about: Task, training and measured scores, for the model card.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
@@ -51,7 +53,9 @@ class Classifier:
     head: Tensors
     labels: tuple[str, ...]
     max_length: int
+    pooling: str
     normalise: bool
+    tokenizer: Path
     about: Mapping[str, Any]
     device: str = "cpu"
     precision: str = "fp32"
@@ -63,7 +67,7 @@ class Classifier:
             self._tokens,
             list(texts),
             max_length=self.max_length,
-            pooling=self.backbone.pooling,
+            pooling=self.pooling,
             normalise=self.normalise,
             device=self.device,
             precision=self.precision,
@@ -118,7 +122,7 @@ class Classifier:
         record = {
             "schema": SCHEMA,
             "labels": list(self.labels),
-            "pooling": self.backbone.pooling,
+            "pooling": self.pooling,
             "normalise": self.normalise,
             "max_length": self.max_length,
             "backbone": {
@@ -133,8 +137,8 @@ class Classifier:
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "README.md").write_text(model_card(record, adapted=self.adapter is not None), encoding="utf-8")
         for name in TOKENIZER_FILES:
-            if (self.backbone.folder / name).is_file():
-                shutil.copyfile(self.backbone.folder / name, folder / name)
+            if (self.tokenizer / name).is_file():
+                shutil.copyfile(self.tokenizer / name, folder / name)
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -146,7 +150,7 @@ class Classifier:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.backbone.folder / "tokenizer.json", self.backbone.pad_id)
+        return Tokens(self.tokenizer / "tokenizer.json", self.backbone.pad_id)
 
 
 def load_classifier(
@@ -188,7 +192,9 @@ def load_classifier(
             head=head,
             labels=tuple(record["labels"]),
             max_length=int(record["max_length"]),
+            pooling=str(record["pooling"]),
             normalise=bool(record["normalise"]),
+            tokenizer=folder if (folder / "tokenizer.json").is_file() else found.folder,
             about=record["about"],
             device=device,
             precision=precision,

@@ -6,6 +6,7 @@ import csv
 import io
 
 from lowres.analysis.summary import Summary
+from lowres.report.tables import clean
 
 
 def render(summary: Summary) -> str:
@@ -21,6 +22,7 @@ def render(summary: Summary) -> str:
 
 
 def _safe(value: object) -> object:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return "" if value is None else value
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = clean(value)
+    return "'" + text if text[:1] in ("=", "+", "-", "@") else text

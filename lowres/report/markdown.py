@@ -5,6 +5,8 @@ from __future__ import annotations
 from lowres.analysis.summary import Summary
 from lowres.report.tables import Table, clean, heading, tables, verdicts
 
+MARKUP = frozenset("\\`*_|<>!&#")
+"""Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, which is parted."""
 HOW = (
     "Intervals are 95 %, over draws and test groups together (variance components, t quantiles with Satterthwaite degrees"
     " of freedom; recovery by Fieller). Verdicts are adjusted by Holm over the methods of a pair and budget."
@@ -46,6 +48,4 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escape(text: str) -> str:
-    for character in "\\`*_|<>":
-        text = text.replace(character, "\\" + character)
-    return text
+    return "".join(f"\\{character}" if character in MARKUP else character for character in text).replace("](", "]\\(")

@@ -30,12 +30,18 @@ def tables(summary: Summary) -> list[Table]:
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """One line a pair and budget: what the verdict on ``source-then-target`` says, in words."""
+    """One line a pair and budget: what the verdict on ``source-then-target`` says, in words.
+
+    Without that method the first other one that uses the source and was compared speaks.
+    """
+    compared = [one.method for one in summary.transfer if one.net_transfer is not None]
+    method = "source-then-target" if "source-then-target" in compared else next(iter(compared), None)
     return [
-        f"{clean(verdict.source)} → {clean(verdict.target)}, {verdict.shots} labels a class: "
-        + _verdict(verdict, _labels(summary, verdict.source, verdict.target, verdict.shots))
+        f"{clean(verdict.source)} → {clean(verdict.target)}, {verdict.shots} labels a class"
+        + (f", {method}: " if method != "source-then-target" else ": ")
+        + _verdict(verdict, _labels(summary, verdict))
         for verdict in summary.verdicts
-        if verdict.source is not None and verdict.target is not None and verdict.method == "source-then-target"
+        if verdict.source is not None and verdict.target is not None and verdict.method == method and verdict.shots
     ]
 
 
@@ -162,9 +168,12 @@ def _transfer(summary: Summary, method: str, source: str, target: str, shots: in
     return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
 
 
-def _labels(summary: Summary, source: str, target: str, shots: int) -> Estimate | None:
-    found = _transfer(summary, "source-then-target", source, target, shots)
-    return found.labels_saved if found else None
+def _labels(summary: Summary, verdict: Verdict) -> Estimate | None:
+    wanted = (verdict.method, verdict.source, verdict.target, verdict.shots)
+    return next(
+        (one.labels_saved for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted),
+        None,
+    )
 
 
 def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
@@ -173,4 +182,6 @@ def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
         return f"the source adds {points}" + (f", worth {labels.mean:.0f} target labels alone" if labels else "")
     if verdict.verdict == "worse":
         return f"the source costs {points}; leave it out"
+    if verdict.minimum_detectable == 0:
+        return "the same answers on every test row"
     return f"no difference shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lowres import seeds
 from lowres.errors import UserError, nearest
 from lowres.methods.catalogue import DEFAULT
 from lowres.models.adapters import LINEARS
@@ -61,7 +62,7 @@ class StudyConfig:
         return [
             _at_least("seeds", self.seeds, 1),
             _at_least("source-rows", self.source_rows, 2),
-            _at_least("limit", self.limit, 1),
+            _at_least("limit", self.limit, 2),
             "shots: give at least one number" if not self.shots else None,
             *(_at_least("shots", budget, 0) for budget in self.shots),
             f"shots: {list(self.shots)} repeats a number" if len(set(self.shots)) < len(self.shots) else None,
@@ -189,5 +190,6 @@ def _lora_faults(lora: LoRA) -> list[str | None]:
 
 
 def safe_stem(name: str) -> str:
-    """A task's name as a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "task"
+    """A name from data as a file name; one that had to be changed gets a few digits of its hash."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80]
+    return stem if stem == name else f"{stem or 'name'}-{seeds.digest(name)[:6]}"

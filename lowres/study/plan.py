@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from lowres import seeds, settings
@@ -85,12 +85,18 @@ class Plan:
             yield [fit for content, fit in self.distinct.items() if depth[content] == level]
 
     def hash(self, environment: Environment) -> str:
-        """Name of the study: everything that may change one of its numbers."""
-        request = settings.as_dict(self.config, numbers_only=True)
-        for name in ("task", "text_column", "label_column", "domain_column", "group_column", "backbone", "revision"):
-            request.pop(name)
-        resolved = [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods, self.row_cap]
-        return seeds.digest("study", request, resolved, environment.backbone, environment.precision)
+        """Name of the study: everything that may change one of its numbers, as resolved."""
+        config = self.config
+        request = {
+            "shots": sorted(config.shots),
+            "seeds": config.seeds,
+            "limit": config.limit,
+            "lora": settings.as_dict(config.lora),
+            "recipe": settings.as_dict(config.recipe),
+            "row_cap": self.row_cap,
+            "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
+        }
+        return seeds.digest("study", request, asdict(environment))
 
     def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
         """Expected work of the fits that are not in ``done`` (contents).
@@ -149,11 +155,13 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     for name in config.methods:
         find_method(name)
     trainable = tuple(name for name in known if len(task.domains[name].train))
+    if not trainable:
+        raise UserError(f"no domain has training rows in task {task.name}", hint="lowres tasks check TASK")
     sources, targets = config.source or trainable, config.target or tuple(known)
     pairs = [(source, target) for source in sources for target in targets if source != target]
     if not pairs:
         raise UserError("no pair of a source and another target", got=f"{sources} → {targets}", expected="two domains")
-    _check_domains(task, sources, targets)
+    _check_domains(task, sources, targets, config.limit)
     domains = dict.fromkeys((*sources, *targets))
     row_cap = min(
         config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
@@ -161,8 +169,9 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
     shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
     fits = {}
+    train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, sources, targets, methods):
-        fits[cell] = find_method(cell.method).expression(Bench(cell, task, shared))
+        fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared))
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
 
 
@@ -187,15 +196,18 @@ def _cells(
                             yield Cell(task.name, origin, target, budget, name, draw)
 
 
-def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...]) -> None:
+def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...], limit: int | None) -> None:
+    """Refuses domains that cannot play the part they are asked for; all faults at once."""
     faults = [f"{name}: no training rows" for name in sources if not len(task.domains[name].train)]
-    faults += [
-        f"{name}: no test rows" for name in dict.fromkeys((*sources, *targets)) if not len(task.domains[name].test)
-    ]
-    for name in sources:
-        missing = set(task.labels) - set(task.domains[name].train.labels)
-        if missing and len(task.domains[name].train):
-            faults.append(f"{name}: no training row of {', '.join(sorted(missing))}")
+    for name in dict.fromkeys((*sources, *targets)):
+        train, test = task.domains[name].train, task.domains[name].test
+        groups = len(set(splits.limit_test(task.name, test, limit).groups))
+        if groups < 2:
+            what = "no test rows" if not len(test) else "one test group"
+            faults.append(f"{name}: {what}, at least two groups are needed")
+        missing = sorted(set(task.labels) - set(train.labels))
+        if missing and len(train):
+            faults.append(f"{name}: no training rows of class {', '.join(missing)}")
     if faults:
         raise UserError(
             "domains that cannot be used as asked: " + "; ".join(faults[:5]), hint="lowres tasks check TASK"

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import safetensors
 from safetensors import numpy as safe_numpy
 
-from lowres import seeds
 from lowres.errors import StoreError
 from lowres.training.fit import Check, Environment, Fit, Fitted, Tensors
 
@@ -41,14 +40,16 @@ class Store:
         """Where the fit of this key lies, or would lie."""
         return self.folder / "fits" / key
 
+    def is_whole(self, key: str) -> bool:
+        """Whether the fit is here and its checksums hold; changes nothing."""
+        return self.fit_folder(key).is_dir() and _intact(self.fit_folder(key))
+
     def has_fit(self, key: str) -> bool:
         """Whether the fit is here and whole; a damaged one is set aside."""
-        folder = self.fit_folder(key)
-        if not folder.is_dir():
-            return False
-        if _intact(folder):
+        if self.is_whole(key):
             return True
-        self._set_aside(folder, f"fit {key}")
+        if self.fit_folder(key).is_dir():
+            self._set_aside(self.fit_folder(key), f"fit {key}")
         return False
 
     def read_fit(self, key: str) -> Fitted | None:
@@ -193,11 +194,6 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(folder, draft / folder.name)
             shutil.rmtree(draft / folder.name, ignore_errors=True)
-
-
-def rows_fingerprint(ids: tuple[str, ...], content: str) -> str:
-    """Name of a set of test rows."""
-    return seeds.digest("rows", list(ids), content)
 
 
 def _intact(folder: Path) -> bool:

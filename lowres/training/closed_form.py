@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lowres import seeds
 from lowres.models.heads import softmax
 from lowres.training.fit import Check, Fit, Fitted, Logistic, MostFrequent, Tree, Words
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     from lowres.training.fit import Engine
+
+
+ABSENT = -1e9
+"""Logit of a class that has no rows."""
 
 
 def solve(fit: Fit, engine: Engine) -> Fitted:
@@ -83,7 +88,7 @@ def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
     assert isinstance(fit.objective, Logistic)
     classes = np.unique(fit.targets)
     weight = np.zeros((len(fit.labels), inputs.shape[1]))
-    bias = np.full(len(fit.labels), -1e9)
+    bias = np.full(len(fit.labels), ABSENT)
     if len(classes) == 1:
         bias[classes[0]] = 0.0
         return {"weight": weight, "bias": bias}
@@ -101,8 +106,6 @@ def _tree(fit: Fit, inputs: sparse.csr_matrix) -> dict[str, npt.NDArray[Any]]:
 
     assert isinstance(fit.objective, Tree)
     # ties between equally good splits are broken by the seed of the draw
-    from lowres import seeds
-
     state = seeds.number("init", fit.task, fit.draw, "tree") % 2**32
     model = DecisionTreeClassifier(max_depth=fit.objective.max_depth, random_state=state)
     model.fit(inputs, fit.targets, sample_weight=fit.row_weights)

@@ -195,8 +195,15 @@ class Fit:
             "start": start,
             "objective": {type(self.objective).__name__: asdict(self.objective)},
             "adapter": None if self.adapter is None else {type(self.adapter).__name__: asdict(self.adapter)},
-            "recipe": asdict(self.recipe),
+            "recipe": self._recipe_spec(),
         }
+
+    def _recipe_spec(self) -> dict[str, Any]:
+        """The part of the recipe that steers this fit."""
+        whole = asdict(self.recipe)
+        if self.uses_gradients:
+            return whole
+        return {name: whole[name] for name in ("max_length", "normalise")} if self.reads_backbone else {}
 
     @cached_property
     def content(self) -> str:

@@ -298,3 +298,52 @@ def test_a_closed_pipe_is_no_traceback(study: list[str]) -> None:
     line = f"{sys.executable} -m lowres methods ls | head -n 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_predict_may_write_over_its_input(study: list[str], tmp_path: Path) -> None:
+    call("run", *study)
+    best, texts = tmp_path / "out" / "best" / "film-4", tmp_path / "a.txt"
+    texts.write_text("good plot\nbad plot\n")
+    assert call("predict", best, "--input", texts, "--output", texts).exit_code == 0
+    assert len(texts.read_text().splitlines()) == 2
+    assert json.loads(texts.read_text().splitlines()[0])["label"]
+    older = tmp_path / "b.jsonl"
+    older.write_text("precious")
+    assert call("predict", best, "--input", tmp_path / "gone.txt", "--output", older).exit_code == 2
+    assert older.read_text() == "precious"
+    assert call("predict", best, "--input", texts, "--output", tmp_path / "no" / "folder.jsonl").exit_code == 2
+    assert not list(tmp_path.glob(".*-*"))
+
+
+def test_a_place_for_results_is_tried_before_training(study: list[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    words = [*study[: study.index("--out")], "--out", str(tmp_path / "taken"), *QUICK]
+    result = call("run", *words)
+    assert result.exit_code == 2
+    assert "results cannot be written" in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_one_test_group_is_refused_before_training(encoder: Path, tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    rows = [
+        row
+        | {"split": "test" if number % 3 == 0 else "train", "review": row["domain"] if number % 3 == 0 else str(number)}
+        for number, row in enumerate(toy_rows(30))
+    ]
+    table = write_table(tmp_path / "t.csv", rows)
+    words = ["--shots", "0,4", "--group-column", "review", "--backbone", encoder, "--store", tmp_path / "store"]
+    result = call("run", table, *words, *QUICK)
+    assert result.exit_code == 2
+    assert "shop: one test group" in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_no_training_rows_at_all(encoder: Path, tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    table = write_table(tmp_path / "t.csv", [row | {"split": "test"} for row in toy_rows(30)])
+    result = call("run", table, "--backbone", encoder, *QUICK)
+    assert result.exit_code == 2
+    assert "no domain has training rows" in result.stderr

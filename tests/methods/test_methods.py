@@ -18,7 +18,8 @@ SETTINGS = Settings(row_cap=30)
 
 def bench(task: Task, method: str, shots: int | None, draw: int = 0, target: str = "film") -> Bench:
     source = "shop" if METHODS[method].uses_source else None
-    return Bench(Cell(task.name, source, target, shots, method, draw), task, SETTINGS)
+    train = {name: domain.train for name, domain in task.domains.items()}
+    return Bench(Cell(task.name, source, target, shots, method, draw), train, task.labels, SETTINGS)
 
 
 def expressions(task: Task) -> list[tuple[str, int | None, Fit]]:

@@ -40,7 +40,16 @@ def trained(backbone: Backbone, task: Task, normalise: bool = True) -> Classifie
         "scores": [{"task": "toy", "domain": "shop", "metric": "macro_f1", "value": 0.5}],
     }
     return Classifier(
-        backbone, engine.adapter_config(fit), fitted.adapter, fitted.head, task.labels, 24, normalise, about
+        backbone,
+        engine.adapter_config(fit),
+        fitted.adapter,
+        fitted.head,
+        task.labels,
+        24,
+        "mean",
+        normalise,
+        backbone.folder,
+        about,
     )
 
 
@@ -117,3 +126,27 @@ def test_no_texts_no_answers(backbone: Backbone, toy_task: Task) -> None:
     model = trained(backbone, toy_task)
     assert model.predict([]) == []
     assert model.predict_proba([]).shape == (0, 2)
+
+
+def test_the_folder_says_how_it_pools(backbone: Backbone, toy_task: Task, tmp_path: Path) -> None:
+    import shutil
+
+    model = trained(backbone, toy_task)
+    folder = model.save(tmp_path / "kept")
+    bare = shutil.copytree(backbone.folder, tmp_path / "bare")
+    shutil.rmtree(bare / "1_Pooling")
+    assert find_backbone(str(bare)).pooling == "cls"
+    assert load_classifier(folder, backbone=str(bare)).predict_proba(TEXTS) == pytest.approx(model.predict_proba(TEXTS))
+
+
+@pytest.mark.parametrize(
+    "change", [{"use_rslora": True}, {"peft_type": "IA3"}, {"target_modules": "all-linear"}, {"use_dora": True}]
+)
+def test_a_foreign_adapter_is_not_read_as_another(
+    backbone: Backbone, toy_task: Task, tmp_path: Path, change: dict
+) -> None:
+    folder = trained(backbone, toy_task).save(tmp_path / "kept")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match="not read"):
+        load_classifier(folder).predict_proba(TEXTS)

@@ -53,7 +53,13 @@ def test_hash_follows_what_may_change_a_number(small: Callable[..., Study]) -> N
     base = small()
     same = small(device="cpu", out="elsewhere", force=True)
     assert base.plan.hash(base.environment) == same.plan.hash(same.environment)
-    for change in ({"seeds": 3}, {"limit": 7}, {"shots": [0, 3]}, {"recipe": {"min_steps": 13}}, {"lora": {"rank": 4}}):
+    for change in (
+        {"seeds": 3},
+        {"limit": 7},
+        {"shots": [0, 3]},
+        {"recipe": {"min_steps": 13, "max_length": 24}},
+        {"lora": {"rank": 4}},
+    ):
         other = small(**change)
         assert other.plan.hash(other.environment) != base.plan.hash(base.environment), change
 
@@ -69,6 +75,7 @@ def test_estimate_grows_with_the_work_and_ends_at_nothing(small: Callable[..., S
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"recipe": {"max_length": 128}}, "at most 64"),
         ({"sources": ["shopp"]}, "shop"),
         ({"targets": ["flim"]}, "film"),
         ({"methods": ["source-onyl"]}, "source-only"),
@@ -76,7 +83,7 @@ def test_estimate_grows_with_the_work_and_ends_at_nothing(small: Callable[..., S
         ({"sources": ["shop"], "targets": ["shop"]}, "pair"),
         ({"shots": [-1]}, "at least 0"),
         ({"seeds": 0}, "at least 1"),
-        ({"limit": 0}, "at least 1"),
+        ({"limit": 1}, "at least 2"),
         ({"shots": [4, 4]}, "repeats"),
         ({"methods": ["probe", "probe"]}, "repeats"),
         ({"precision": "fp23"}, "fp32"),
@@ -90,6 +97,6 @@ def test_estimate_grows_with_the_work_and_ends_at_nothing(small: Callable[..., S
 )
 def test_faults_are_named_with_a_way_out(small: Callable[..., Study], changes: dict, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        small(**changes).plan  # noqa: B018
+        small(**changes).estimate()
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3

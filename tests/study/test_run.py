@@ -13,6 +13,7 @@ import yaml
 from lowres.analysis.summary import Summary
 from lowres.errors import StoreError
 from lowres.library import Study, load
+from lowres.study.config import build_config
 from lowres.study.store import Store
 from lowres.training import closed_form, loop
 
@@ -65,9 +66,7 @@ def test_the_run_folder(small: Callable[..., Study], tmp_path: Path) -> None:
     study = yaml.safe_load((result.folder / "study.yaml").read_text())
     assert study["provenance"]["task"]["fingerprint"] == result.study.task.fingerprint
     assert study["provenance"]["versions"]["torch"]
-    again = Study(
-        config=__import__("lowres.study.config", fromlist=["x"]).build_config({}, file=result.folder / "study.yaml")
-    )
+    again = Study(config=build_config({}, file=result.folder / "study.yaml"))
     assert again.plan.hash(again.environment) == result.study.plan.hash(result.study.environment)
     assert len(result.to_frame()) == 22
 
@@ -263,3 +262,99 @@ def test_two_processes_share_a_store(small: Callable[..., Study]) -> None:
             assert not second
     with store.training("key", wait=False) as third:
         assert third
+
+
+def test_a_target_without_training_rows_is_measured_at_0_shots(encoder: Path, tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    rows = [
+        row | {"split": "test" if row["domain"] == "film" or number % 4 == 0 else "train"}
+        for number, row in enumerate(toy_rows(40))
+        if row["domain"] != "chat"
+    ]
+    study = Study(
+        str(write_table(tmp_path / "t.csv", rows)), backbone=str(encoder), shots=[0, 4], seeds=2, source_rows=30,
+        store=str(tmp_path / "store"), out=str(tmp_path / "out"), recipe={"min_steps": 8, "epochs": 1, "max_length": 24},
+    )  # fmt: skip
+    summary = study.run().summary
+    assert [(one.source, one.target) for one in summary.shift] == [("shop", "film")]
+    assert summary.shift[0].target_drop is None
+    assert summary.shift[0].scenario is None
+    assert any("no rows to train on" in line for line in summary.warnings)
+    assert {score.shots for score in summary.scores} == {0}
+    assert (tmp_path / "out" / "best" / "film-0").is_dir()
+
+
+def test_names_that_are_no_file_names_do_not_collide(encoder: Path, tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    names = {"shop": "a/b", "film": "a-b", "chat": "电影"}
+    rows = [row | {"domain": names[row["domain"]]} for row in toy_rows(30)]
+    study = Study(
+        str(write_table(tmp_path / "t.csv", rows)), sources=["a/b"], backbone=str(encoder), shots=[0], seeds=1, source_rows=30,
+        store=str(tmp_path / "store"), out=str(tmp_path / "out"), recipe={"min_steps": 8, "epochs": 1, "max_length": 24},
+    )  # fmt: skip
+    result = study.run()
+    assert len(list((tmp_path / "out" / "best").iterdir())) == len(result.best_folders()) == 2
+
+
+def test_groups_are_part_of_the_study_but_not_of_its_fits(tmp_path: Path, encoder: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    rows = [
+        row
+        | {
+            "split": ("test", "train", "dev", "train", "train", "train")[number % 6],
+            "one": str(number // 6),
+            "two": str(number // 12),
+        }
+        for number, row in enumerate(toy_rows(30))
+    ]
+    table = str(write_table(tmp_path / "t.csv", rows))
+    one, two = (
+        Study(table, backbone=str(encoder), group_column=name, shots=[4], recipe={"max_length": 24})
+        for name in ("one", "two")
+    )
+    assert one.plan.hash(one.environment) != two.plan.hash(two.environment)
+    assert set(one.plan.distinct) == set(two.plan.distinct)
+
+
+def test_the_card_states_this_models_own_score(small: Callable[..., Study]) -> None:
+    result = small(seeds=2).run()
+    record = json.loads((result.folder / "best" / "film-4" / "lowres.json").read_text())
+    cells = [json.loads(line) for line in (result.folder / "cells.jsonl").read_text().splitlines()]
+    own = next(
+        cell
+        for cell in cells
+        if (cell["method"], cell["target"], cell["shots"], cell["draw"]) == ("source-then-target", "film", 4, 0)
+    )
+    assert record["about"]["scores"][0]["value"] == own["metrics"]["macro_f1"]
+
+
+def test_the_written_config_names_the_same_study(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    """With everything left open: all domains, automatic precision."""
+    given = {"shots": [0], "seeds": 1, "source_rows": 20, "recipe": {"min_steps": 4, "epochs": 1, "max_length": 24}}
+    study = Study(str(toy_table), backbone=str(encoder), store=str(tmp_path / "s"), out=str(tmp_path / "o"), **given)
+    study.run()
+    again = Study(config=build_config({}, file=tmp_path / "o" / "study.yaml"))
+    assert again.plan.hash(again.environment) == study.plan.hash(study.environment)
+
+
+def test_three_classes_one_seed_other_metrics(encoder: Path, tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    rows = [row | {"label": row["label"] if number % 3 else "mixed"} for number, row in enumerate(toy_rows(40))]
+    table = write_table(tmp_path / "t.csv", rows)
+    spec = tmp_path / "three.yaml"
+    for metric in ("accuracy", "matthews", "macro_f1"):
+        spec.write_text(f"name: three\nmetric: {metric}\nsource:\n  kind: files\n  parts:\n    - path: {table.name}\n")
+        study = Study(
+            str(spec), sources=["shop"], targets=["film"], backbone=str(encoder), shots=[4], seeds=1, source_rows=30,
+            methods=["joint", "tree", "majority", "probe-joint"], store=str(tmp_path / "store"), out=str(tmp_path / metric),
+            recipe={"min_steps": 8, "epochs": 1, "max_length": 24},
+        )  # fmt: skip
+        summary = study.run().summary
+        assert summary.study.metric == metric
+        assert summary.fits.failed == 0
+        assert any("few draws" in line for line in summary.warnings)
+    assert summary.fits.trained == 0  # the metric is no part of a fit
