@@ -48,7 +48,7 @@ def _bars(summary: Summary) -> tuple[float, list[dict[str, object]]]:
             "low": place(one.source_drop.low),
             "high": place(one.source_drop.high),
             "mean": place(one.source_drop.mean),
-            "text": f"{100 * one.source_drop.mean:.1f} points",
+            "text": f"{100 * one.source_drop.mean:.1f} points".replace("-", "−"),
         }
         for one in summary.shift
     ]

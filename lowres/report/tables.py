@@ -76,7 +76,8 @@ def percent(found: Estimate | None) -> str:
     """``51 % [35, 68]``."""
     if found is None:
         return MISSING
-    return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    text = f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    return text.replace("-", "−")
 
 
 def clean(text: str) -> str:
