@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lowres.library import Study, StudyResult, load
+    from lowres.library import Study, load
+    from lowres.results import StudyResult
 
 __version__ = "0.1.0"
 __all__ = ["Study", "StudyResult", "__version__", "load"]
@@ -13,6 +14,10 @@ __all__ = ["Study", "StudyResult", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     """The library's names, imported when first asked for."""
+    if name == "StudyResult":
+        from lowres.results import StudyResult
+
+        return StudyResult
     if name in __all__:
         from lowres import library
 

@@ -18,9 +18,9 @@ import numpy as np
 from lowres.data import splits
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens
-from lowres.library import write_text
 from lowres.models.backbone import find_backbone
 from lowres.models.device import resolve
+from lowres.results import write_text
 from lowres.scoring.metrics import find_metric
 from lowres.training.fit import Fit, LoRA, Part, Recipe
 from lowres.training.loop import LoopEngine

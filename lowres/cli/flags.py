@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-SKIPPED = frozenset({"task", "lora", "recipe"})
+NO_FLAG = frozenset({"task", "lora", "recipe"})
+STUDY_ONLY = frozenset({"source", "target", "shots", "seeds", "methods", "limit", "out"})
+"""Fields that a command on a single fit has no use for."""
 
 
-def study_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command one flag for every field of ``StudyConfig``.
+def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()) -> Callable[..., None]:
+    """Gives a command one flag for every field of ``StudyConfig`` that is not skipped.
 
     The command is called with ``given`` (flags that were given, by field name), ``file``, ``sets`` and its own options.
     """
     from lowres.study.config import StudyConfig
 
-    fields = [item for item in dataclasses.fields(StudyConfig) if item.name not in SKIPPED]
+    fields = [item for item in dataclasses.fields(StudyConfig) if item.name not in NO_FLAG | skip]
     own = {
         name: value
         for name, value in inspect.signature(command, eval_str=True).parameters.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, predict, run, store
+from lowres.cli import catalogue, doctor, model, predict, run, store
 from lowres.cli.talk import INTERRUPTED
 
 app = typer.Typer(
@@ -21,7 +22,10 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(run.report)
+app.command()(model.fit)
+app.command()(model.evaluate)
 app.command()(predict.predict)
+app.command()(doctor.doctor)
 app.add_typer(catalogue.tasks, name="tasks", help="Tasks: labelled texts with domains.")
 app.add_typer(catalogue.models, name="models", help="Backbones: pretrained encoders.")
 app.add_typer(catalogue.methods, name="methods", help="Methods: recipes made of fits.")
@@ -48,4 +52,15 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        _leave()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _leave()
+        raise
+
+
+def _leave() -> NoReturn:
+    """Ends at once: taking down torch can take longer than a person who pressed Ctrl-C waits."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

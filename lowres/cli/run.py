@@ -11,7 +11,8 @@ from lowres.cli.flags import study_flags
 from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
-    from lowres.library import Study, StudyResult
+    from lowres.library import Study
+    from lowres.results import StudyResult
 
 FORMATS = ("table", "markdown", "json", "html", "csv")
 

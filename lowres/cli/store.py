@@ -42,3 +42,36 @@ def store_check(folder: Folder = DEFAULT) -> None:
     put(f"{whole} fits whole, {len(kept.damaged)} damaged")
     if kept.damaged:
         raise typer.Exit(1)
+
+
+@store.command("prune")
+@guarded
+def store_prune(
+    keep: Annotated[
+        list[Path], typer.Option(help="A run folder whose fits stay; may be repeated.", show_default=False)
+    ],
+    folder: Folder = DEFAULT,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only says what would go.")] = False,
+) -> None:
+    """Remove the fits that no kept run uses, and drafts that a killed process left."""
+    from json import loads
+
+    from lowres.errors import UserError
+    from lowres.study.store import Store
+
+    used: set[str] = set()
+    for run in keep:
+        cells = run / "cells.jsonl"
+        if not cells.is_file():
+            raise UserError(f"{run} is no run folder", got="no cells.jsonl")
+        for line in cells.read_text(encoding="utf-8").splitlines():
+            record = loads(line)
+            used |= {record["key"], *record["starts"]}
+    kept = Store(folder)
+    unused = [key for key in kept.list_fits() if key not in used]
+    if not yes:
+        put(f"{len(unused)} of {len(kept.list_fits())} fits would be removed; --yes removes them")
+        return
+    for key in unused:
+        kept.drop_fit(key)
+    put(f"{len(unused)} fits removed, {len(kept.list_fits())} kept, {kept.clear_drafts()} drafts cleared")

@@ -66,6 +66,22 @@ def download(
     )
 
 
+def reachable() -> bool:
+    """Whether the first index answers within seconds."""
+    import requests
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+    settings = pip_settings()
+    if settings.get("no-index") in ("1", "true", "yes", "on"):
+        return False
+    endpoint = _endpoints(settings)[0] or PYPI_SIMPLE_ENDPOINT
+    try:
+        answer = requests.head(endpoint.rstrip("/") + "/pip/", timeout=5, verify=settings.get("cert") or True)
+    except requests.RequestException:
+        return False
+    return answer.status_code < 500
+
+
 def pip_settings() -> dict[str, str]:
     """The index settings of pip (``index-url``, ``extra-index-url``, ``cert``, ``no-index``); the environment wins."""
     names = ("index-url", "extra-index-url", "cert", "no-index")

@@ -175,6 +175,43 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
 
 
+def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, method: str | None, draw: int) -> Cell:
+    """The cell of one adapter trained on ``on``, the method chosen by what is given unless it is named.
+
+    Raises:
+        UserError: Domains, shots and method do not go together.
+    """
+    for name in (on, *([start_from] if start_from else [])):
+        task.domain(name)
+    name = method or ("source-then-target" if start_from else "target-only" if shots else "target-full")
+    uses = find_method(name).uses
+    faults = [
+        (start_from == on, f"--start-from {start_from} is the domain to train on"),
+        ("S" in uses and start_from is None, f"{name} needs --start-from"),
+        ("S" not in uses and start_from is not None, f"{name} has no use for --start-from"),
+        ("T" in uses and not shots, f"{name} needs --shots"),
+        ("T" not in uses and bool(shots), f"{name} has no use for --shots"),
+        (draw < 0, f"draw: got {draw}, expected at least 0"),
+    ]
+    wrong = [text for found, text in faults if found]
+    if wrong:
+        raise UserError("; ".join(wrong), hint=f"lowres methods show {name}")
+    return Cell(task.name, start_from, on, None if "pool" in uses else shots or 0, name, draw)
+
+
+def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
+    """A plan of one cell."""
+    domains = tuple(name for name in (cell.source, cell.target) if name is not None)
+    _check_domains(task, domains, (cell.target,), None)
+    train = {name: task.domains[name].train for name in domains}
+    row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
+    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe))
+    fit = find_method(cell.method).expression(bench)
+    if not fit.uses_gradients:
+        raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
+    return Plan(config, task, (), (cell.target,), (cell.method,), row_cap, {cell: fit})
+
+
 def _cells(
     config: StudyConfig, task: Task, sources: tuple[str, ...], targets: tuple[str, ...], methods: tuple[str, ...]
 ) -> Iterator[Cell]:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,6 +110,13 @@ class Store:
         for folder in (self.fit_folder(key), self.folder / "predictions" / key):
             if folder.is_dir():
                 self._set_aside(folder, None)
+
+    def clear_drafts(self, older_than: float = 3600.0) -> int:
+        """Removes drafts that a killed process left, if nothing touched them for so many seconds; their number."""
+        stale = [path for path in (self.folder / "drafts").glob("*") if time.time() - path.stat().st_mtime > older_than]
+        for path in stale:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(stale)
 
     def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:
         """Probabilities [rows, classes] on the test rows of this fingerprint; None if absent or damaged."""

@@ -347,3 +347,102 @@ def test_no_training_rows_at_all(encoder: Path, tmp_path: Path) -> None:
     result = call("run", table, "--backbone", encoder, *QUICK)
     assert result.exit_code == 2
     assert "no domain has training rows" in result.stderr
+
+
+def test_fit_evaluate_predict(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    common = [toy_table, "--backbone", encoder, "--store", tmp_path / "store", "--source-rows", "30", *QUICK]
+    for words, method, rows in (
+        (["--on", "film"], "target-full", 30),
+        (["--on", "film", "--shots", "4"], "target-only", 8),
+        (["--on", "film", "--shots", "4", "--start-from", "shop"], "source-then-target", 38),
+    ):
+        out = tmp_path / method
+        result = call("fit", *common, *words, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == str(out)
+        record = json.loads((out / "lowres.json").read_text())
+        assert (record["about"]["method"], record["about"]["train_rows"]) == (method, rows)
+        scored = json.loads(call("evaluate", out, toy_table, "--on", "film").stdout)
+        assert scored["macro_f1"] == pytest.approx(record["about"]["scores"][0]["value"])
+        assert (scored["rows"], scored["split"]) == (23, "test") or scored["rows"] > 0
+    dev = json.loads(call("evaluate", out, toy_table, "--on", "chat", "--split", "dev").stdout)
+    assert dev["domain"] == "chat"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--on", "flim"], "film"),
+        (["--on", "film", "--start-from", "shop"], "needs --shots"),
+        (["--on", "film", "--start-from", "film", "--shots", "2"], "is the domain to train on"),
+        (["--on", "film", "--method", "joint", "--shots", "2"], "needs --start-from"),
+        (["--on", "film", "--method", "probe", "--shots", "2"], "trains no adapter"),
+        (["--on", "film", "--method", "target-only"], "needs --shots"),
+        (["--on", "film", "--shots", "4000"], "too few"),
+    ],
+)
+def test_fits_that_make_no_sense(words: list[str], said: str, toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    result = call(
+        "fit", toy_table, "--backbone", encoder, "--store", tmp_path / "s", "--out", tmp_path / "o", *QUICK, *words
+    )
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 3
+    assert not (tmp_path / "s").exists()
+
+
+def test_evaluate_refuses_other_labels(study: list[str], tmp_path: Path) -> None:
+    from tests.conftest import toy_rows, write_table
+
+    call("run", *study)
+    rows = [row | {"label": row["label"].upper()} for row in toy_rows(20)]
+    table = write_table(tmp_path / "other.csv", rows)
+    result = call("evaluate", tmp_path / "out" / "best" / "film-4", table, "--on", "film")
+    assert result.exit_code == 2
+    assert "another label set" in result.stderr
+
+
+def test_prune_keeps_what_a_run_uses(study: list[str], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    call("run", *study)
+    call(
+        "run",
+        *study[: study.index("--out")],
+        "--out",
+        str(tmp_path / "more"),
+        "--limit",
+        "10",
+        *QUICK,
+        "--set",
+        "recipe.batch=4",
+    )
+    before = len(list((store / "fits").iterdir()))
+    assert before == 18  # the probes do not depend on the batch
+    draft = store / "drafts" / "left"
+    draft.mkdir(parents=True)
+    os.utime(draft, (0, 0))
+    said = call("store", "prune", "--keep", tmp_path / "out", "--store", store)
+    assert "8 of 18 fits would be removed" in said.stdout
+    assert len(list((store / "fits").iterdir())) == 18
+    done = call("store", "prune", "--keep", tmp_path / "out", "--store", store, "--yes")
+    assert "8 fits removed, 10 kept, 1 drafts cleared" in done.stdout
+    assert json.loads(call("plan", *study, "--json").stdout)["stored_fits"] == 10
+    assert call("store", "prune", "--keep", tmp_path, "--store", store).exit_code == 2
+
+
+def test_doctor_says_what_is_here_and_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowres.cli import doctor
+    from lowres.data import index
+
+    monkeypatch.setattr(index, "reachable", lambda: False)
+    monkeypatch.setattr(doctor, "_hub", lambda: False)
+    result = call("doctor")
+    assert result.exit_code == 0, result.output
+    for words in (
+        "torch",
+        "device       cpu",
+        "cache",
+        "index        not reachable",
+        "next: lowres models fetch minilm",
+    ):
+        assert words in result.stdout

@@ -64,10 +64,10 @@ def test_the_run_folder(small: Callable[..., Study], tmp_path: Path) -> None:
     assert all((tmp_path / "store" / "fits" / cell["key"] / "fit.json").is_file() for cell in cells)
     assert {"macro_f1", "accuracy", "matthews", "nll", "brier", "ece", "aurc", "recall"} == set(cells[0]["metrics"])
     study = yaml.safe_load((result.folder / "study.yaml").read_text())
-    assert study["provenance"]["task"]["fingerprint"] == result.study.task.fingerprint
+    assert study["provenance"]["task"]["fingerprint"] == result.plan.task.fingerprint
     assert study["provenance"]["versions"]["torch"]
     again = Study(config=build_config({}, file=result.folder / "study.yaml"))
-    assert again.plan.hash(again.environment) == result.study.plan.hash(result.study.environment)
+    assert again.plan.hash(again.environment) == result.plan.hash(result.outcome.environment)
     assert len(result.to_frame()) == 22
 
 
@@ -188,10 +188,10 @@ def test_predictions_are_kept_with_row_ids(small: Callable[..., Study]) -> None:
     from safetensors import safe_open
 
     result = small(seeds=1).run()
-    path = next(Path(result.study.config.store).glob("predictions/*/*.safetensors"))
+    path = next(Path(result.plan.config.store).glob("predictions/*/*.safetensors"))
     with safe_open(path, framework="np") as stream:
         ids, values = json.loads(stream.metadata()["ids"]), stream.get_tensor("probabilities")
-    assert any(tuple(ids) == rows.ids for rows in result.study.plan.test_rows.values())
+    assert any(tuple(ids) == rows.ids for rows in result.plan.test_rows.values())
     assert values.shape == (len(ids), 2)
     assert values.sum(axis=1) == pytest.approx(np.ones(len(ids)), abs=1e-5)
 
@@ -216,7 +216,7 @@ def test_best_answers_as_the_cell_did(small: Callable[..., Study]) -> None:
     result = small().run()
     assert {path.name for path in (result.folder / "best").iterdir()} == {"film-0", "film-4", "chat-0", "chat-4"}
     model = load(result.folder / "best" / "chat-4")
-    rows = result.study.plan.test_rows["chat"]
+    rows = result.plan.test_rows["chat"]
     fit, cell = result._recommended("chat", 4, None)
     assert cell.method == "source-then-target"
     kept = result.outcome.probabilities[fit.content, "chat"]

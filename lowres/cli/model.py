@@ -1,0 +1,94 @@
+"""``lowres fit`` and ``evaluate``: one adapter, made and scored."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lowres.cli.flags import STUDY_ONLY, study_flags
+from lowres.cli.talk import DownloadProgress, guarded, plain, put, say
+
+SPLITS = ("test", "dev")
+
+
+@functools.partial(study_flags, skip=STUDY_ONLY)
+@guarded
+def fit(
+    given: dict[str, Any],
+    file: str | None,
+    sets: list[str],
+    on: Annotated[str, typer.Option(help="Domain to train on.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the adapter.", show_default=False)],
+    start_from: Annotated[str | None, typer.Option(help="Domain to train on first.", show_default=False)] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Rows per class; default: all, up to --source-rows.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="A name of `methods ls`. Default: target-full; with --shots target-only; with --start-from source-then-target.",
+            show_default=False,
+        ),
+    ] = None,
+    draw: Annotated[int, typer.Option(help="Which draw of rows, start and order.")] = 0,
+) -> None:
+    """Train one adapter, score it on its domain's test rows, and save it ready to use."""
+    from lowres.library import Study
+    from lowres.study.config import build_config
+
+    study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+    model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw)
+    folder = model.save(out)
+    for score in model.about["scores"]:
+        say(f"{score['metric']} on {score['domain']}: {score['value']:.3f}")
+    put(plain(str(folder)))
+
+
+@guarded
+def evaluate(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder.")],
+    task: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")],
+    on: Annotated[str, typer.Option(help="Domain to score on.", show_default=False)],
+    split: Annotated[str, typer.Option(help="test or dev.")] = "test",
+    backbone: Annotated[
+        str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the text, for a table.", show_default=False)
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the label, for a table.", show_default=False)
+    ] = None,
+    domain_column: Annotated[
+        str | None, typer.Option(help="Column of the domain, for a table.", show_default=False)
+    ] = None,
+) -> None:
+    """Score a saved adapter on one domain; prints every metric as JSON."""
+    from json import dumps
+
+    from lowres.data.task import load_task
+    from lowres.errors import unknown_name
+    from lowres.library import load, score
+
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    loaded = load_task(
+        task,
+        text_column=text_column,
+        label_column=label_column,
+        domain_column=domain_column,
+        progress=DownloadProgress(),
+    )
+    domain = loaded.domain(on)
+    rows = domain.test if split == "test" else domain.dev
+    found = score(load(adapter, backbone=backbone), rows)
+    put(
+        dumps(
+            {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},
+            indent=2,
+            ensure_ascii=False,
+        )
+    )

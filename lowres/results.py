@@ -1,0 +1,201 @@
+"""What a study leaves behind: the typed result, the run folder and the recommended models."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowres import settings
+from lowres.analysis.summary import Summary
+from lowres.errors import StoreError, UserError
+from lowres.methods.cell import Cell
+from lowres.models.backbone import Backbone
+from lowres.models.classifier import Classifier
+from lowres.report import html, markdown
+from lowres.scoring.metrics import find_metric
+from lowres.study.config import safe_stem
+from lowres.study.plan import Plan
+from lowres.study.runner import Outcome
+from lowres.study.store import Store
+from lowres.training.fit import Engine, Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHECK_TEXTS = 8
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found, and its models."""
+
+    outcome: Outcome
+    engine: Engine
+    backbone: Backbone
+    store: Store
+    folder: Path
+    """The run folder."""
+    summary: Summary
+
+    @property
+    def plan(self) -> Plan:
+        """What was run."""
+        return self.outcome.plan
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a cell: its coordinates, keys and metrics."""
+        import pandas as pd
+
+        return pd.json_normalize(list(self.outcome.records()))
+
+    def best(self, target: str, *, shots: int, source: str | None = None) -> Classifier:
+        """The recommended model for a target: ``source-then-target``, at 0 shots ``source-only``, draw 0.
+
+        The rule looks at no target test row. With several sources the first of the study is taken unless one is named.
+        """
+        fit, cell = self._recommended(target, shots, source)
+        return classifier(self.outcome, self.engine, self.backbone, self.store, cell, fit)
+
+    def write(self, origin: dict[str, Any]) -> None:
+        """Writes the run folder anew from the store: config, cells, summary, reports and recommended adapters."""
+        plan, environment = self.plan, self.outcome.environment
+        resolved = settings.as_dict(plan.config) | {
+            "source": list(plan.sources),
+            "target": list(plan.targets),
+            "methods": list(plan.methods),
+            "precision": environment.precision,
+            "device": origin["device"],
+        }
+        facts = {
+            "study_hash": plan.hash(environment),
+            "task": {"name": plan.task.name, "version": plan.task.version, "fingerprint": plan.task.fingerprint},
+            "backbone": {"fingerprint": self.backbone.fingerprint, "weights_sha256": self.backbone.weights_sha256},
+            "row_cap": plan.row_cap,
+            "numerics": environment.numerics,
+            **origin,
+        }
+        import yaml
+
+        text = yaml.safe_dump(resolved | {"provenance": facts}, sort_keys=False, allow_unicode=True)
+        write_text(self.folder / "study.yaml", text)
+        write_text(
+            self.folder / "cells.jsonl",
+            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.outcome.records()),
+        )
+        write_text(self.folder / "summary.json", self.summary.to_json())
+        write_text(self.folder / "report.md", markdown.render(self.summary))
+        write_text(self.folder / "report.html", html.render(self.summary))
+        finished = self.best_folders()
+        for stale in set((self.folder / "best").glob("*")) - set(finished):
+            if (stale / "lowres.json").is_file():
+                shutil.rmtree(stale)
+        for folder, (target, shots) in finished.items():
+            if not self._written(folder, target, shots):
+                texts = list(plan.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
+                self.best(target, shots=shots).save(folder, texts)
+
+    def best_folders(self) -> dict[Path, tuple[str, int]]:
+        """Folder of each recommended model: (target, shots), budgets rising."""
+        plan = self.plan
+        return {
+            self.folder / "best" / f"{safe_stem(target)}-{shots}": (target, shots)
+            for target in plan.targets
+            for shots in sorted(plan.config.shots)
+            if self._finished(target, shots)
+        }
+
+    def _written(self, folder: Path, target: str, shots: int) -> bool:
+        """Whether an earlier run of this study left the same model with the same scores there."""
+        fit, cell = self._recommended(target, shots, None)
+        try:
+            record = json.loads((folder / "lowres.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(record.get("about") == about(self.outcome, cell, fit))
+
+    def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
+        method = "source-then-target" if shots else "source-only"
+        if shots and "source-then-target" not in self.plan.methods:
+            method = "target-only"
+        for cell, fit in self.plan.fits.items():
+            if (cell.method, cell.target, cell.shots, cell.draw) == (method, target, shots, 0) and (
+                cell.source is None or (cell.source == source if source else cell.source != target)
+            ):
+                return fit, cell
+        raise UserError(
+            f"no model for target {target!r} at {shots} shots in this study",
+            expected=f"targets {', '.join(self.plan.targets)}; shots {list(self.plan.config.shots)}",
+        )
+
+    def _finished(self, target: str, shots: int) -> bool:
+        try:
+            fit, _ = self._recommended(target, shots, None)
+        except UserError:
+            return False
+        return fit.content not in self.outcome.failed
+
+
+def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Store, cell: Cell, fit: Fit) -> Classifier:
+    """The model of a finished cell, read from the store."""
+    fitted = store.read_fit(fit.key(outcome.environment))
+    if fitted is None:
+        raise StoreError(f"the fit of {cell.method} on {cell.target} is not in the store; run it again")
+    return Classifier(
+        backbone=backbone,
+        adapter=engine.adapter_config(fit),
+        tensors=fitted.adapter,
+        head=fitted.head,
+        labels=fit.labels,
+        max_length=fit.recipe.max_length,
+        pooling=backbone.pooling,
+        normalise=fit.recipe.normalise,
+        tokenizer=backbone.folder,
+        about=about(outcome, cell, fit),
+    )
+
+
+def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
+    """What the model card says of a cell's model, with this model's own score."""
+    metric = find_metric(outcome.plan.task.metric)
+    probabilities = outcome.probabilities.get((fit.content, cell.target))
+    values = []
+    if probabilities is not None:
+        value = metric.score(outcome.targets(cell.target), probabilities)
+        values = [{"task": cell.task, "domain": cell.target, "metric": metric.name, "value": value}]
+    return {
+        **cell.as_dict(),
+        "train_rows": sum(start.size for start in fit.chain()),
+        "key": fit.key(outcome.environment),
+        "scores": values,
+    }
+
+
+def check_folder(folder: Path) -> None:
+    """Makes the run folder before anything is trained."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"results cannot be written to {folder}", got=error.strerror, hint="choose another --out"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file all at once or not at all."""
+    draft = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(text)
+        os.replace(draft, path)
+    except OSError as error:
+        if draft:
+            Path(draft).unlink(missing_ok=True)
+        raise StoreError(f"{path} could not be written: {error.strerror or error}") from error
