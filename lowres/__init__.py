@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lowres.errors import LowresError, UserError
+
 if TYPE_CHECKING:
+    from lowres.estimator import Classifier
     from lowres.library import Study, load
     from lowres.results import StudyResult
 
 __version__ = "0.1.0"
-__all__ = ["Study", "StudyResult", "__version__", "load"]
+__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "load"]
+
+_HOME = {"Classifier": "estimator", "Study": "library", "StudyResult": "results", "load": "library"}
 
 
 def __getattr__(name: str) -> Any:
     """The library's names, imported when first asked for."""
-    if name == "StudyResult":
-        from lowres.results import StudyResult
-
-        return StudyResult
-    if name in __all__:
-        from lowres import library
-
-        return getattr(library, name)
+    if name in _HOME:
+        return getattr(import_module(f"lowres.{_HOME[name]}"), name)
     raise AttributeError(f"module 'lowres' has no attribute {name!r}")

@@ -42,7 +42,7 @@ class Study:
         options: Any other field of ``StudyConfig``: ``shots``, ``seeds``, ``methods``, ``backbone``, ``limit``, ``store`` …
 
     Raises:
-        UserError: Something asked for is unknown or does not fit the data.
+        UserError: A setting is wrong. What does not fit the data is said when ``plan`` is made.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Study:
         **options: Any,
     ) -> None:
         if config is None:
-            given = {"task": task, "source": list(sources), "target": list(targets), **options}
+            given = {"task": task, "source": _names(sources), "target": _names(targets), **options}
             config = build_config({name: value for name, value in given.items() if value is not None})
         if config.task is None:
             raise UserError("no task given", expected="a shipped task, a task file or a table", hint="lowres tasks ls")
@@ -96,7 +96,7 @@ class Study:
         """What besides the fits may change a number.
 
         Raises:
-            UserError: The recipe keeps more tokens than the backbone can number.
+            UserError: The recipe keeps more tokens than the backbone can number, or more layers are to live than it has.
         """
         longest = self.config.recipe.max_length
         if longest > self.backbone.longest:
@@ -104,6 +104,13 @@ class Study:
                 f"recipe.max_length is too long for backbone {self.backbone.name}",
                 got=longest,
                 expected=f"at most {self.backbone.longest}",
+            )
+        live = self.config.lora.live_layers
+        if live is not None and live > self.backbone.layers:
+            raise UserError(
+                f"backbone {self.backbone.name} has not so many layers",
+                got=f"--live-layers {live}",
+                expected=f"1 to {self.backbone.layers}, or all",
             )
         return Environment(self.backbone.fingerprint, self.config.engine, self.machine.precision, numerics())
 
@@ -167,6 +174,10 @@ class Study:
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
         longest = self.config.recipe.max_length
+        if self.store.folder.is_file():
+            raise UserError(
+                f"the store {self.store.folder} is a file", expected="a folder", hint="choose another --store"
+            )
         check_folder(self.folder)
         began = time.perf_counter()
         truncated = self.truncated()
@@ -186,6 +197,10 @@ class Study:
         result = StudyResult(outcome, engine, self.backbone, self.store, self.folder, summarise(outcome))
         result.write(origin)
         return result
+
+
+def _names(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 def score(model: Classifier, rows: Rows) -> dict[str, object]:

@@ -54,7 +54,8 @@ class StudyResult:
         return pd.json_normalize(list(self.outcome.records()))
 
     def best(self, target: str, *, shots: int, source: str | None = None) -> Classifier:
-        """The recommended model for a target: ``source-then-target``, at 0 shots ``source-only``, draw 0.
+        """The recommended model for a target, draw 0: ``source-then-target``, or of the methods studied ``joint``, or
+        ``target-only``; at 0 shots ``source-only``.
 
         The rule looks at no target test row. With several sources the first of the study is taken unless one is named.
         """
@@ -99,6 +100,10 @@ class StudyResult:
                 texts = list(plan.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
                 self.best(target, shots=shots).save(folder, texts)
 
+    def recommended_method(self, target: str, shots: int) -> str:
+        """Name of the method behind ``best``."""
+        return self._recommended(target, shots, None)[1].method
+
     def best_folders(self) -> dict[Path, tuple[str, int]]:
         """Folder of each recommended model: (target, shots), budgets rising."""
         plan = self.plan
@@ -119,9 +124,8 @@ class StudyResult:
         return bool(record.get("about") == about(self.outcome, cell, fit))
 
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
-        method = "source-then-target" if shots else "source-only"
-        if shots and "source-then-target" not in self.plan.methods:
-            method = "target-only"
+        preferred = ("source-then-target", "joint", "target-only") if shots else ("source-only",)
+        method = next(name for name in preferred if name in self.plan.methods)
         for cell, fit in self.plan.fits.items():
             if (cell.method, cell.target, cell.shots, cell.draw) == (method, target, shots, 0) and (
                 cell.source is None or (cell.source == source if source else cell.source != target)

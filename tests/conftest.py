@@ -125,6 +125,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.setenv("LOWRES_CACHE", str(folder))
     patch.delenv("LOWRES_MIRROR", raising=False)
     patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("PIP_NO_INDEX", "1")
     return folder
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lowres"
 ORDER = (
     "errors", "seeds", "settings", "data", "models", "training", "methods", "scoring", "stats", "study", "analysis",
-    "report", "results", "library", "cli",
+    "report", "results", "library", "estimator", "cli",
 )  # fmt: skip
 NO_TORCH = ("data", "methods", "scoring", "stats", "report")
 

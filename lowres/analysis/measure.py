@@ -314,6 +314,9 @@ def _verdicts(
             if difference is not None:
                 names.append(method)
                 differences.append(difference)
+        draws = min((len(blocks[0].theta) for blocks in differences), default=0)
+        if draws < 2:
+            continue  # one draw cannot tell a method from its luck
         for method, found in zip(names, paired.compare(differences) if differences else [], strict=True):
             yield Verdict(
                 method=method,
@@ -347,7 +350,9 @@ def _column(method: str, source: str, target: str, shots: int | None) -> Column:
 def _warnings(outcome: Outcome) -> list[str]:
     plan = outcome.plan
     found = list(outcome.warnings)
-    if plan.config.seeds < FEW_DRAWS:
+    if plan.config.seeds == 1:
+        found.append("one draw: no verdicts, and intervals speak of the test rows only; take five or more")
+    elif plan.config.seeds < FEW_DRAWS:
         found.append(f"few draws: {plan.config.seeds}; intervals are wide, five or more are better")
     if plan.config.limit is not None:
         found.append(f"at most {plan.config.limit} test rows a domain (--limit)")

@@ -121,7 +121,9 @@ def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
     from lowres.library import Study
     from lowres.study.config import build_config
 
-    return Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+    study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+    study.plan  # noqa: B018 - faults of the request come before a backbone is fetched
+    return study
 
 
 def _announce(study: Study) -> None:
@@ -158,6 +160,9 @@ def _show(result: StudyResult, json: bool) -> None:
 
     screen = console()
     terminal.show(result.summary, screen)
-    best = [folder.name for folder in result.best_folders()]
-    ready = f" · best/{best[-1]} is ready for `lowres predict`" if best else ""
+    best = list(result.best_folders().items())
+    ready = ""
+    if best:
+        folder, (target, shots) = best[-1]
+        ready = f" · best/{folder.name} ({result.recommended_method(target, shots)}) is ready for `lowres predict`"
     put(f"{result.folder}/report.html{ready}")

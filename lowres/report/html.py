@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lowres.analysis.summary import Summary
 from lowres.report.markdown import HOW
-from lowres.report.tables import clean, heading, tables, verdicts
+from lowres.report.tables import READING, clean, heading, tables, verdicts
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -22,6 +22,7 @@ def render(summary: Summary) -> str:
         verdicts=verdicts(summary),
         tables=tables(summary),
         how=HOW,
+        reading=READING,
         fits=summary.fits,
         warnings=[clean(line) for line in summary.warnings],
         seconds=summary.seconds.total,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lowres.analysis.summary import Summary
-from lowres.report.tables import Table, clean, heading, tables, verdicts
+from lowres.report.tables import READING, Table, clean, heading, tables, verdicts
 
 MARKUP = frozenset("\\`*_|<>!&#")
 """Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, which is parted."""
@@ -27,6 +27,8 @@ def render(summary: Summary) -> str:
     fits = summary.fits
     parts += [
         "## How it was measured",
+        "",
+        READING,
         "",
         HOW,
         "",

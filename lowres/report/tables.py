@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from lowres.analysis.summary import Estimate, Score, Summary, Transfer, Verdict
 
 MISSING = "–"
+READING = (
+    "Source drop: score in the source minus score in the target, of one model trained on the source. Target drop: what a"
+    " model trained on as many target rows scores above it, in the target. Scenario, by the two mean drops: classic, both"
+    " above 0; observed, source drop only; unobserved, target drop only. Recovery: the share of the target drop that a"
+    " method wins back."
+)
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,12 @@ def _drops(summary: Summary) -> Table:
         )
         for one in summary.shift
     )
-    header = ("How far it falls", "in source", "in target", "source drop", "target drop", "")
+    header = ("How far it falls", "in source", "in target", "source drop", "target drop", "scenario")
     return Table("How far it falls", header, rows)
 
 
 def _pair(summary: Summary, source: str, target: str) -> Table:
-    budgets = summary.study.shots
+    budgets = sorted({0, *summary.study.shots})
     most = max(budgets)
     header = (
         f"{clean(source)} → {clean(target)}",
@@ -136,7 +142,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
         ]
         transfer = _transfer(summary, method, source, target, most)
         if any(scores):
-            cells = (_mean(score) if method == "source-only" else estimate(score, digits=2) for score in scores)
+            cells = (estimate(score, digits=2) for score in scores)
             rows.append((method, *cells, percent(transfer.recovery) if transfer else MISSING))
     ceiling = _score(summary, "target-full", None, target, None)
     reasons = {one.recovery_reason for one in summary.transfer if (one.source, one.target) == (source, target)} - {None}
@@ -185,4 +191,4 @@ def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
         return f"the source costs {points}; leave it out"
     if verdict.minimum_detectable == 0:
         return "the same answers on every test row"
-    return f"no difference shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"
+    return f"no difference to {verdict.against} shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"

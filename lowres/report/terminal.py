@@ -16,6 +16,7 @@ def show(summary: Summary, console: Console) -> None:
         console.print(_rich(table))
         for line in table.note.splitlines():
             console.print(Text(f"  {line}", style="dim"))
+        console.print()
     lines = verdicts(summary)
     for place, line in enumerate(lines):
         console.print(Text(("Verdict  " if place == 0 else "         ") + line))

@@ -17,6 +17,7 @@ from lowres.data.task import Task
 from lowres.errors import UserError, unknown_name
 from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
+from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
 from lowres.training.fit import Environment, Fit
 
@@ -24,6 +25,10 @@ CHARACTERS_PER_TOKEN = 4.2
 """Of English word pieces; only for estimates."""
 TRAINING_EFFICIENCY, TESTING_EFFICIENCY = 0.4, 0.6
 """Shares of the measured matrix speed that the plain engine reaches, measured on two CPU cores with MiniLM."""
+
+
+START_UP = 4.0
+"""Seconds to import, load the backbone and write the results."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,10 @@ class Plan:
         rows_tested = sum(len(self.test_rows[d]) for content in todo for d in self.tests.get(content, ()))
         adapters = sum(fit.uses_gradients for fit in todo.values())
         return Estimate(
-            seconds=train / speed / TRAINING_EFFICIENCY + test / speed / TESTING_EFFICIENCY + 0.03 * len(todo),
+            seconds=train / speed / TRAINING_EFFICIENCY
+            + test / speed / TESTING_EFFICIENCY
+            + 0.03 * len(todo)
+            + (START_UP if todo else 0),
             megabytes=adapters * 1.0 + rows_tested * 40e-6 + 0.02 * len(todo),
         )
 
@@ -147,6 +155,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     Raises:
         UserError: Unknown domains or methods, no pair, or a class with too few rows for the shots.
     """
+    find_metric(task.metric)
     known = list(task.domains)
     for kind, names in (("source domain", config.source), ("target domain", config.target)):
         for name in names:

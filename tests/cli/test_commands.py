@@ -162,7 +162,7 @@ def test_predict_reads_lines_csv_and_json_lines(study: list[str], tmp_path: Path
     some = call("predict", best, "--input", tmp_path / "b.jsonl")
     answers = [json.loads(line) for line in some.stdout.splitlines()]
     assert some.exit_code == 1
-    assert answers[1] == {"row": 2, "error": "no text"}
+    assert answers[1] == {"row": 2, "error": "no JSON object"}
     assert [answers[0], answers[2]] == rows
 
 
@@ -446,3 +446,47 @@ def test_doctor_says_what_is_here_and_next(monkeypatch: pytest.MonkeyPatch) -> N
         "next: lowres models fetch minilm",
     ):
         assert words in result.stdout
+
+
+def test_predict_reads_what_studies_read(study: list[str], tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    call("run", *study)
+    best = str(tmp_path / "out" / "best" / "film-4")
+    (tmp_path / "a.csv").write_text("n;body\n1;good plot\n2;\n3;bad plot\n")
+    some = call("predict", best, "--input", tmp_path / "a.csv", "--text-column", "body")
+    assert some.exit_code == 1
+    rows = [json.loads(line) for line in some.stdout.splitlines()]
+    assert rows[1] == {"row": 2, "error": "empty"}
+    parquet.write_table(pa.table({"body": ["good plot", "", "bad plot"]}), tmp_path / "a.parquet")
+    assert call("predict", best, "--input", tmp_path / "a.parquet", "--text-column", "body").stdout == some.stdout
+    lines = '{"text": "good plot"}\n{"text": "bad plot"}\n'
+    piped = CliRunner().invoke(app, ["predict", best], input=lines)
+    assert [json.loads(line) for line in piped.stdout.splitlines()] == [rows[0], rows[2]]
+    raw = CliRunner().invoke(app, ["predict", best, "--format", "lines"], input=lines)
+    assert raw.stdout != piped.stdout
+    wrong = CliRunner().invoke(app, ["predict", best], input='{"txt": "good plot"}\n')
+    assert (wrong.exit_code, "--text-column 'txt'?" in wrong.stderr) == (2, True)
+    assert call("predict", best, "--format", "jsn").exit_code == 2
+
+
+def test_one_draw_gives_no_verdict(study: list[str]) -> None:
+    words = ["1" if before == "--seeds" else word for before, word in zip(["", *study], study, strict=False)]
+    summary = Summary.model_validate_json(call("run", *words, "--json").stdout)
+    assert summary.verdicts == []
+    assert any("one draw" in warning for warning in summary.warnings)
+
+
+def test_what_cannot_work_is_said_before_training(study: list[str], tmp_path: Path) -> None:
+    for words, said in (
+        (["--live-layers", "99"], "1 to 2, or all"),
+        (["--revision", "abc"], "hub id only"),
+    ):
+        result = call("plan", *study, *words)
+        assert result.exit_code == 2, words
+        assert said in result.stderr
+    spec = tmp_path / "task.yaml"
+    spec.write_text(f"name: t\nmetric: f1\nsource:\n  kind: files\n  parts:\n    - path: {study[0]}\n")
+    result = call("plan", spec, *study[1:])
+    assert (result.exit_code, "macro_f1" in result.stderr) == (2, True)

@@ -22,6 +22,7 @@ def cache(monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     return cache_dir()
 
 
