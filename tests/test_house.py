@@ -188,3 +188,21 @@ def test_the_pinned_torch_is_the_documented_one() -> None:
 def test_task_files_are_plain_yaml() -> None:
     for path in (ROOT / "tasks").glob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_the_readme_shows_what_the_demo_gave() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- demo:begin -->")[1].split("<!-- demo:end -->")[0]
+    words = (ROOT / "scripts" / "demo").read_text(encoding="utf-8").split()
+    source, targets = words[words.index("--source") + 1], words[words.index("--target") + 1].split(",")
+    for target in targets:
+        assert f"{source} → {target}" in shown
+    assert "Verdict" in shown
+    assert "report.html" in shown
+
+
+def test_tables_of_measurements_are_filled() -> None:
+    for name in ("statistics", "validation", "measured"):
+        text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        for inner in re.findall(r"<!-- (?:simulation|comparison|matrix):begin -->(.*?)<!--", text, flags=re.S):
+            assert inner.count("|") > 50, name

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN_HERE = {"choose_recipe.py", "compare_with_trainer.py"}
+RUN_HERE = {"choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py"}
 RUN_ELSEWHERE = {"simulate_intervals.py", "simulated_studies.py"}  # tests/stats
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
@@ -86,3 +86,20 @@ def test_compare_with_trainer(toy_table: Path, encoder: Path, tmp_path: Path) ->
     assert "+0.000 [+0.000, +0.000] | yes" in next(line for line in text.splitlines() if "tfidf" in line)
     assert text.startswith("before")
     assert text.endswith("after\n")
+
+
+def test_drop_matrix(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    import lowres
+
+    lowres.Study(
+        str(toy_table), shots=[0], seeds=2, source_rows=20, backbone=str(encoder), methods=["source-only"], precision="fp32",
+        store=str(tmp_path / "store"), out=str(tmp_path / "out"), recipe={"max_length": 24, "min_steps": 4, "epochs": 1},
+    ).run()  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- matrix:begin -->\nold\n<!-- matrix:end -->\nafter\n")
+    done = run_script("drop_matrix.py", str(tmp_path / "out"), "--write", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert sum(" → " in line for line in text.splitlines()) == 6
