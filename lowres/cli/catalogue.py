@@ -8,6 +8,11 @@ import typer
 
 from lowres.cli.talk import DownloadProgress, console, guarded, put, say
 
+LEGEND = """\
+left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
+conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
+test duplicate, shared group: kept, only counted"""
+
 tasks = typer.Typer(no_args_is_help=True)
 models = typer.Typer(no_args_is_help=True)
 methods = typer.Typer(no_args_is_help=True)
@@ -82,6 +87,7 @@ def tasks_check(
                 str(item.rows),
             )
         screen.print(found)
+        put(LEGEND)
     for line in counts.findings.warnings:
         say(f"note: {line}")
 

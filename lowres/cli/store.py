@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowres.cli.talk import guarded, plain, put, say
+
+if TYPE_CHECKING:
+    from lowres.study.store import Store
 
 store = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 DEFAULT = Path("runs/store")
 
 
+def _open(folder: Path) -> Store:
+    from lowres.errors import UserError
+    from lowres.study.store import Store
+
+    if not (folder / "fits").is_dir():
+        raise UserError(f"{folder} is no store", got="no folder fits/", hint="name it with --store")
+    return Store(folder)
+
+
 @store.command("ls")
 @guarded
 def store_ls(folder: Folder = DEFAULT) -> None:
     """List the fits that are kept: key, rows, seconds."""
-    from lowres.study.store import Store
-
-    kept = Store(folder)
+    kept = _open(folder)
     for key in kept.list_fits():
         if kept.has_fit(key):
             record = kept.record(key)
@@ -32,14 +42,13 @@ def store_ls(folder: Folder = DEFAULT) -> None:
 @store.command("check")
 @guarded
 def store_check(folder: Folder = DEFAULT) -> None:
-    """Check every fit against its checksums; damaged ones are set aside and will be trained again."""
-    from lowres.study.store import Store
-
-    kept = Store(folder)
+    """Check every fit and prediction against its checksum; damaged ones are set aside and will be made again."""
+    kept = _open(folder)
     whole = sum(kept.has_fit(key) for key in kept.list_fits())
+    answers = kept.check_predictions()
     for entry in kept.damaged:
         say(f"damaged, set aside: {entry}")
-    put(f"{whole} fits whole, {len(kept.damaged)} damaged")
+    put(f"{whole} fits and {answers} sets of predictions whole, {len(kept.damaged)} damaged")
     if kept.damaged:
         raise typer.Exit(1)
 
@@ -57,7 +66,6 @@ def store_prune(
     from json import loads
 
     from lowres.errors import UserError
-    from lowres.study.store import Store
 
     used: set[str] = set()
     for run in keep:
@@ -67,7 +75,7 @@ def store_prune(
         for line in cells.read_text(encoding="utf-8").splitlines():
             record = loads(line)
             used |= {record["key"], *record["starts"]}
-    kept = Store(folder)
+    kept = _open(folder)
     unused = [key for key in kept.list_fits() if key not in used]
     if not yes:
         put(f"{len(unused)} of {len(kept.list_fits())} fits would be removed; --yes removes them")

@@ -111,6 +111,11 @@ class Store:
             if folder.is_dir():
                 self._set_aside(folder, None)
 
+    def check_predictions(self) -> int:
+        """Reads every kept prediction against its checksum; the number of whole ones. Damaged ones are removed."""
+        paths = sorted((self.folder / "predictions").glob("*/*.safetensors"))
+        return sum(self.read_predictions(path.parent.name, path.stem) is not None for path in paths)
+
     def clear_drafts(self, older_than: float = 3600.0) -> int:
         """Removes drafts that a killed process left, if nothing touched them for so many seconds; their number."""
         stale = [path for path in (self.folder / "drafts").glob("*") if time.time() - path.stat().st_mtime > older_than]

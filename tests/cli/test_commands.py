@@ -191,11 +191,17 @@ def test_store_commands(study: list[str], tmp_path: Path) -> None:
     call("run", *study)
     store = tmp_path / "store"
     assert len(call("store", "ls", "--store", store).stdout.splitlines()) == 10
-    assert "10 fits whole, 0 damaged" in call("store", "check", "--store", store).stdout
+    assert "10 fits and 12 sets of predictions whole, 0 damaged" in call("store", "check", "--store", store).stdout
     head = sorted(store.glob("fits/*/head.safetensors"))[0]
     head.write_bytes(head.read_bytes()[:-1])
     checked = call("store", "check", "--store", store)
-    assert (checked.exit_code, "9 fits whole, 1 damaged" in checked.stdout) == (1, True)
+    assert (checked.exit_code, "9 fits and 12 sets of predictions whole, 1 damaged" in checked.stdout) == (1, True)
+
+
+def test_no_store_is_no_success(tmp_path: Path) -> None:
+    for words in (["ls"], ["check"], ["prune", "--keep", str(tmp_path)]):
+        result = call("store", *words, "--store", tmp_path / "nope")
+        assert result.exit_code == 2
 
 
 @pytest.mark.parametrize(
