@@ -117,9 +117,8 @@ class Plan:
         for content, fit in todo.items():
             if fit.uses_gradients:
                 rows = [part.rows for part in fit.parts]
-                longest = (
-                    max(self._tokens(part) / len(part) for part in rows) * 1.5
-                )  # batches are padded to their longest
+                mean = max(self._tokens(part) / len(part) for part in rows)
+                longest = min(fit.recipe.max_length, mean * 1.5)  # batches are padded to their longest
                 train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
             elif fit.reads_backbone:
                 train += sum(self._tokens(part.rows) for part in fit.parts)
