@@ -191,4 +191,7 @@ def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
         return f"the source costs {points}; leave it out"
     if verdict.minimum_detectable == 0:
         return "the same answers on every test row"
+    if abs(verdict.difference.mean) >= verdict.minimum_detectable:
+        more = "more" if verdict.difference.mean > 0 else "less"
+        return f"{points} {more} than {verdict.against}, but not shown with so few draws and several methods compared"
     return f"no difference to {verdict.against} shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"

@@ -123,3 +123,21 @@ def test_markdown_tables_have_equal_columns() -> None:
     for block in re.findall(r"(?:^\|.*\n)+", markdown.render(summary()), flags=re.M):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "reach", "verdict", "said"),
+    [
+        (0.023, 0.02, "better", "the source adds 2.3 points"),
+        (-0.023, 0.02, "worse", "the source costs 2.3 points; leave it out"),
+        (0.01, 0.02, "no difference shown", "no difference to target-only shown (could have seen 2.0 points)"),
+        (0.04, 0.03, "no difference shown", "4.0 points more than target-only, but not shown"),
+        (0.0, 0.0, "no difference shown", "the same answers on every test row"),
+    ],
+)
+def test_verdicts_in_words(mean: float, reach: float, verdict: str, said: str) -> None:
+    found = summary()
+    changed = found.verdicts[0].model_copy(
+        update={"difference": tables.Estimate(**estimate(mean)), "minimum_detectable": reach, "verdict": verdict}
+    )
+    assert said in tables.verdicts(found.model_copy(update={"verdicts": [changed]}))[0]
