@@ -124,6 +124,11 @@ class Study:
         """The backbone's tokenizer."""
         return Tokens(self.backbone.folder / "tokenizer.json", self.backbone.pad_id)
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Who trains and predicts."""
+        return LoopEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision)
+
     @property
     def folder(self) -> Path:
         """Where the results go."""
@@ -135,9 +140,10 @@ class Study:
             content for content, fit in self.plan.distinct.items() if self.store.is_whole(fit.key(self.environment))
         }
 
-    def estimate(self) -> Estimate:
-        """Expected seconds and disk of what is not in the store."""
-        return self.plan.estimate(self.machine.gflops, self.backbone.flops_per_token(), self.stored())
+    def estimate(self, done: set[str] | None = None) -> Estimate:
+        """Expected seconds and disk of what is not done; by default, what the store has is."""
+        done = self.stored() if done is None else done
+        return self.plan.estimate(self.machine.gflops, self.backbone.flops_per_token(), done)
 
     def truncated(self) -> dict[str, float]:
         """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens."""
@@ -164,12 +170,11 @@ class Study:
         """
         cell = single_cell(self.task, on, start_from, shots, method, draw)
         plan = single_plan(self.config, self.task, cell)
-        engine: Engine = LoopEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision)
         origin = provenance(self.machine.device, self.machine.precision)
-        outcome = run_plan(plan, engine, self.environment, self.store, origin, force=self.config.force)
+        outcome = run_plan(plan, self.engine, self.environment, self.store, origin, force=self.config.force)
         for error in outcome.failed.values():
             raise FitError(f"the fit on {on} failed: {error}")
-        return classifier(outcome, engine, self.backbone, self.store, cell, plan.fits[cell])
+        return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
@@ -182,10 +187,9 @@ class Study:
         began = time.perf_counter()
         truncated = self.truncated()
         encoding = time.perf_counter() - began
-        engine: Engine = LoopEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision)
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(
-            self.plan, engine, self.environment, self.store, origin, force=self.config.force, progress=progress
+            self.plan, self.engine, self.environment, self.store, origin, force=self.config.force, progress=progress
         )
         outcome.seconds.encode = encoding
         outcome.seconds.total = time.perf_counter() - began
@@ -194,7 +198,7 @@ class Study:
             for name, share in truncated.items()
             if share >= 0.01
         ]
-        result = StudyResult(outcome, engine, self.backbone, self.store, self.folder, summarise(outcome))
+        result = StudyResult(outcome, self.engine, self.backbone, self.store, self.folder, summarise(outcome))
         result.write(origin)
         return result
 

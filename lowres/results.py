@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lowres import settings
 from lowres.analysis.summary import Summary
 from lowres.errors import StoreError, UserError
+from lowres.files import replacing
 from lowres.methods.cell import Cell
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import Classifier
@@ -192,14 +192,9 @@ def check_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file all at once or not at all."""
-    draft = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
+        with replacing(path) as stream:
             stream.write(text)
-        os.replace(draft, path)
     except OSError as error:
-        if draft:
-            Path(draft).unlink(missing_ok=True)
         raise StoreError(f"{path} could not be written: {error.strerror or error}") from error

@@ -13,18 +13,15 @@ from lowres.errors import UserError, nearest
 T = TypeVar("T")
 
 
-def setting(
-    help: str, default: Any = dataclasses.MISSING, *, number: bool = True, factory: Any = dataclasses.MISSING
-) -> Any:
+def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
     """A field with its one-line help.
 
     Args:
         help: Shown by ``--help`` and in the docs.
         default: Its value where nothing is said.
-        number: Whether it may change a number; if so it is part of the study's hash.
         factory: Makes the default instead.
     """
-    return dataclasses.field(default=default, default_factory=factory, metadata={"help": help, "number": number})
+    return dataclasses.field(default=default, default_factory=factory, metadata={"help": help})
 
 
 def parse(cls: type[T], given: Mapping[str, Any], where: str) -> T:
@@ -54,12 +51,10 @@ def parse(cls: type[T], given: Mapping[str, Any], where: str) -> T:
     raise UserError(f"{where}: " + "; ".join(faults[:3]) + more)
 
 
-def as_dict(settings: Any, *, numbers_only: bool = False) -> dict[str, Any]:
+def as_dict(settings: Any) -> dict[str, Any]:
     """A settings object as plain data."""
     chosen = {}
     for item in dataclasses.fields(settings):
-        if numbers_only and not item.metadata.get("number", True):
-            continue
         value = getattr(settings, item.name)
         chosen[item.name] = as_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
     return chosen

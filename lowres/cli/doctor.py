@@ -8,8 +8,6 @@ import typer
 
 from lowres.cli.talk import guarded, put
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy", "scipy")
-
 
 @guarded
 def doctor() -> None:
@@ -23,8 +21,7 @@ def doctor() -> None:
     put(
         f"lowres       {__version__}, Python {facts['python']}, {facts['machine']['system']}, {facts['machine']['cores']} cores"
     )
-    for name in PACKAGES:
-        version = facts["versions"].get(name)
+    for name, version in facts["versions"].items():
         put(f"{name:12} {version or 'missing'}")
         if version is None:
             advice.append(f"pip install {name}")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -15,6 +12,7 @@ import typer
 
 from lowres.cli.talk import guarded, say
 from lowres.data.texts import FORMATS, read_texts
+from lowres.files import replacing
 
 BATCH = 256
 
@@ -47,7 +45,7 @@ def predict(
     bad = 0
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
-        out = sys.stdout if output == "-" else files.enter_context(replacing(Path(output)))
+        out = sys.stdout if output == "-" else _open(Path(output), files)
         while chunk := list(itertools.islice(rows, BATCH)):
             answers = iter(model.predict_proba([text for _, text, fault in chunk if fault is None]))
             for number, _, fault in chunk:
@@ -64,19 +62,10 @@ def predict(
         raise typer.Exit(1)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """A stream beside ``path`` that takes its place at the end; an older file stays until then."""
+def _open(path: Path, files: ExitStack) -> IO[str]:
     from lowres.errors import UserError
 
     try:
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        return files.enter_context(replacing(path))
     except OSError as error:
         raise UserError(f"{path} cannot be written", got=error.strerror) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            yield stream
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

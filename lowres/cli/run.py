@@ -13,6 +13,7 @@ from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, pla
 if TYPE_CHECKING:
     from lowres.library import Study
     from lowres.results import StudyResult
+    from lowres.study.plan import Estimate
 
 FORMATS = ("table", "markdown", "json", "html", "csv")
 
@@ -54,7 +55,8 @@ def plan(
     from json import dumps
 
     study = _study(given, file, sets)
-    expected, stored = study.estimate(), len(study.stored())
+    stored = study.stored()
+    expected = study.estimate(stored)
     facts = {
         "task": study.task.name,
         "backbone": study.config.backbone,
@@ -63,7 +65,7 @@ def plan(
         "methods": list(study.plan.methods),
         "cells": len(study.plan.cells),
         "distinct_fits": len(study.plan.distinct),
-        "stored_fits": stored,
+        "stored_fits": len(stored),
         "row_cap": study.plan.row_cap,
         "test_rows": {name: len(rows) for name, rows in study.plan.test_rows.items()},
         "seconds": round(expected.seconds),
@@ -77,7 +79,7 @@ def plan(
         return
     for line in (
         _title(study),
-        _plan_line(study),
+        _plan_line(study, stored, expected),
         f"methods: {', '.join(study.plan.methods)}",
         f"results would go to {study.folder}",
     ):
@@ -128,7 +130,8 @@ def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
 
 def _announce(study: Study) -> None:
     say(_title(study))
-    say(_plan_line(study))
+    stored = study.stored()
+    say(_plan_line(study, stored, study.estimate(stored)))
 
 
 def _title(study: Study) -> str:
@@ -141,12 +144,12 @@ def _title(study: Study) -> str:
     )
 
 
-def _plan_line(study: Study) -> str:
+def _plan_line(study: Study, stored: set[str], expected: Estimate) -> str:
     from lowres.study.plan import minutes
 
-    expected, machine = study.estimate(), study.machine
+    machine = study.machine
     return (
-        f"plan: {len(study.plan.cells)} cells, {len(study.plan.distinct)} distinct fits, {len(study.stored())} already in"
+        f"plan: {len(study.plan.cells)} cells, {len(study.plan.distinct)} distinct fits, {len(stored)} already in"
         f" {study.config.store} · about {minutes(expected.seconds)} on {machine.device} ({machine.precision})"
         f" · {expected.megabytes:.0f} MB"
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import tempfile
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from lowres.data.leaks import Finding
 from lowres.data.rows import Rows
 from lowres.data.sources import cache_dir
 from lowres.data.splits import Parts, split
+from lowres.files import replacing
 
 SCHEMA: Final = 1
 """Raised with every change of the split or leak rules, so that no older result is reused."""
@@ -93,13 +93,7 @@ def _save(path: Path, assembled: Assembled, prepared: Prepared) -> None:
         places[name] = "".join(codes.tolist())
     findings = [list(astuple(found)) for found in prepared.findings]
     content = {"sum": seeds.digest(places, findings), "places": places, "findings": findings}
-    temporary = None
-    try:
+    with contextlib.suppress(OSError):  # the cache only saves time
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as target:
+        with replacing(path) as target:
             json.dump(content, target)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

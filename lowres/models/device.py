@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from lowres.errors import UserError
+from lowres.files import replacing
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -73,10 +72,8 @@ def _speeds(device: str) -> dict[str, float]:
     if machine not in known:
         known[machine] = {"fp32": _gflops(device, torch.float32), "bf16": _gflops(device, torch.bfloat16)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with replacing(path) as stream:
             json.dump(known, stream, indent=1)
-        os.replace(draft, path)
     return known[machine]
 
 

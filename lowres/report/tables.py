@@ -45,7 +45,7 @@ def verdicts(summary: Summary) -> list[str]:
     return [
         f"{clean(verdict.source)} → {clean(verdict.target)}, {verdict.shots} labels a class"
         + (f", {method}: " if method != "source-then-target" else ": ")
-        + _verdict(verdict, _labels(summary, verdict))
+        + _verdict(verdict, _transfer(summary, method, verdict.source, verdict.target, verdict.shots))
         for verdict in summary.verdicts
         if verdict.source is not None and verdict.target is not None and verdict.method == method and verdict.shots
     ]
@@ -175,15 +175,8 @@ def _transfer(summary: Summary, method: str, source: str, target: str, shots: in
     return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
 
 
-def _labels(summary: Summary, verdict: Verdict) -> Estimate | None:
-    wanted = (verdict.method, verdict.source, verdict.target, verdict.shots)
-    return next(
-        (one.labels_saved for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted),
-        None,
-    )
-
-
-def _verdict(verdict: Verdict, labels: Estimate | None) -> str:
+def _verdict(verdict: Verdict, transfer: Transfer | None) -> str:
+    labels = transfer.labels_saved if transfer else None
     points = f"{100 * abs(verdict.difference.mean):.1f} points"
     if verdict.verdict == "better":
         return f"the source adds {points}" + (f", worth {labels.mean:.0f} target labels alone" if labels else "")

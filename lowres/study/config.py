@@ -40,7 +40,7 @@ class StudyConfig:
     limit: int | None = setting("At most so many test rows a domain; marked in every result.", None)
     engine: str = setting("loop: one fit after another, the reference.", "loop")
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
-    device: str = setting("auto, cpu, cuda or mps.", "auto", number=False)
+    device: str = setting("auto, cpu, cuda or mps.", "auto")
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
     recipe: Recipe = setting("Training settings: learning_rate, min_steps, epochs, batch, max_length …", factory=Recipe)
     text_column: str | None = setting("Column of the text, for a table.", None)
@@ -49,9 +49,9 @@ class StudyConfig:
     group_column: str | None = setting(
         "Column that says which rows belong together (review, document), for a table.", None
     )
-    out: str | None = setting("Folder of the results; default: runs/TASK-HASH.", None, number=False)
-    store: str = setting("Folder that keeps every fit and prediction.", "runs/store", number=False)
-    force: bool = setting("Train again what the store already has.", False, number=False)
+    out: str | None = setting("Folder of the results; default: runs/TASK-HASH.", None)
+    store: str = setting("Folder that keeps every fit and prediction.", "runs/store")
+    force: bool = setting("Train again what the store already has.", False)
 
     def __post_init__(self) -> None:
         faults = [fault for fault in self._faults() if fault]

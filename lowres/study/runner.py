@@ -171,9 +171,13 @@ class _Run:
         with contextlib.ExitStack() as locks:
             for fit in fits:
                 key = self._key(fit)
-                if not self.store.has_fit(key) and not locks.enter_context(self.store.training(key, wait)):
-                    busy.append(fit)
-                elif (stored := self.store.read_fit(key)) is not None:
+                stored = self.store.read_fit(key)
+                if stored is None:
+                    if not locks.enter_context(self.store.training(key, wait)):
+                        busy.append(fit)
+                        continue
+                    stored = self.store.read_fit(key)  # another process may have been faster
+                if stored is not None:
                     self._keep(fit, stored)
                     self.progress.fit_done(1)
                 else:
