@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,29 @@ import numpy.typing as npt
 
 def digest(*parts: object) -> str:
     """Hash of JSON-like parts as 40 hex digits (BLAKE2b, 160 bits)."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+    return hashlib.blake2b(_json(*parts).encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
+
+def _json(*parts: object) -> str:
+    return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def digest_lists(name: str, *lists: Iterable[str]) -> str:
+    """The same as ``digest(name, list(…), …)``, without holding more than a few strings at once."""
+    hashed = hashlib.blake2b(_json(name)[:-1].encode(), digest_size=20)
+    for strings in lists:
+        hashed.update(b",[")
+        for number, batch in enumerate(_batched(strings, 1024)):
+            hashed.update((("," if number else "") + _json(*batch)[1:-1]).encode("utf-8", "surrogatepass"))
+        hashed.update(b"]")
+    hashed.update(b"]")
+    return hashed.hexdigest()
+
+
+def _batched(items: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
+    rest = iter(items)
+    while batch := tuple(itertools.islice(rest, size)):
+        yield batch
 
 
 def number(*name: object) -> int:

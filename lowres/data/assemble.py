@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Final
 
 from lowres import seeds
 from lowres.data.leaks import Finding
+from lowres.data.mapped import TextStore, chosen
 from lowres.data.rows import Rows
-from lowres.data.sources import Piece
+from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
 from lowres.data.tables import Table, read_table, unescape
 from lowres.errors import DataError, nearest
@@ -27,17 +29,27 @@ SPLITS: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Raw:
-    """One row before it has an id; ``where`` is for messages."""
+    """One row before its id is known to be unique."""
 
-    where: str
-    text: str
+    table: str
+    line: int
+    text: int
+    """Position in the store of texts."""
     label: str
     domain: str
     split: str | None
     group: str
-    id: str
+    given: str
+    """The id in the data, or nothing."""
+    content: str
+    """Hash of text and label; made only where no id is given."""
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.table}, line {self.line}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,12 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     """
     raws: list[Raw] = []
     left_out: Counter[str] = Counter()
+    store = TextStore(cache_dir() / "mapped")
     for piece in pieces:
-        found, dropped = _rows_of(spec, piece)
+        found, dropped = _rows_of(spec, piece, store)
         raws += found
         left_out += dropped
+    texts = store.close()
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
@@ -68,12 +82,12 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     _check_labels(raws, labels, domains)
     return Assembled(
         labels,
-        {domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain]) for domain in domains},
+        {domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain], texts) for domain in domains},
         tuple(Finding("left out", domain, "", domain, rows) for domain, rows in sorted(left_out.items())),
     )
 
 
-def _rows_of(spec: TaskSpec, piece: Piece) -> tuple[list[Raw], Counter[str]]:
+def _rows_of(spec: TaskSpec, piece: Piece, store: TextStore) -> tuple[list[Raw], Counter[str]]:
     table = read_table(piece.data, piece.name, spec.table)
     columns = spec.columns
     raw_labels = [label.strip() for label in table.column(columns.label, "--label-column")]
@@ -89,6 +103,8 @@ def _rows_of(spec: TaskSpec, piece: Piece) -> tuple[list[Raw], Counter[str]]:
     _refuse_empty(table, "label", raw_labels)
     _refuse_empty(table, "domain", [domain if domain is not None else "open" for domain in domains])
     groups = _groups(spec, table)
+    first = len(store)
+    store.add(texts)
     rows: list[Raw] = []
     dropped: Counter[str] = Counter()
     for place, line in enumerate(table.lines):
@@ -97,10 +113,17 @@ def _rows_of(spec: TaskSpec, piece: Piece) -> tuple[list[Raw], Counter[str]]:
         if known is None:
             dropped[domain or "(none)"] += 1
             continue
-        where = f"{table.name}, line {line}"
         if domain is None:
-            raise DataError(f"{where}: the row has no domain", hint="name a domain for every value of the label")
-        rows.append(Raw(where, texts[place], known[0], domain, splits[place], groups[place], ids[place]))
+            raise DataError(
+                f"{table.name}, line {line}: the row has no domain", hint="name a domain for every value of the label"
+            )
+        label, given = sys.intern(known[0]), ids[place].strip()
+        content = "" if given else seeds.digest("row", texts[place], label)[:16]
+        rows.append(
+            Raw(
+                table.name, line, first + place, label, sys.intern(domain), splits[place], groups[place], given, content
+            )
+        )
     return rows, dropped
 
 
@@ -219,13 +242,14 @@ def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, 
             )
 
 
-def _domain_rows(domain: str, raws: list[Raw]) -> tuple[Rows, tuple[str, ...] | None]:
+def _domain_rows(domain: str, raws: list[Raw], texts: Sequence[str]) -> tuple[Rows, tuple[str, ...] | None]:
     ids = _ids(domain, raws)
     groups = [
         f"{domain}{raw.group}" if raw.group.startswith("/") else raw.group or row_id
         for raw, row_id in zip(raws, ids, strict=True)
     ]
-    rows = Rows(domain, tuple(ids), tuple(raw.text for raw in raws), tuple(raw.label for raw in raws), tuple(groups))
+    own = chosen(texts, [raw.text for raw in raws])
+    rows = Rows(domain, tuple(ids), own, tuple(raw.label for raw in raws), tuple(groups))
     given = [raw.split for raw in raws]
     if not any(given):
         return rows, None
@@ -238,21 +262,20 @@ def _domain_rows(domain: str, raws: list[Raw]) -> tuple[Rows, tuple[str, ...] | 
 def _ids(domain: str, raws: list[Raw]) -> list[str]:
     """The given id, else a hash of text and label with a counter for repeats, so that other rows do not matter."""
     ids: list[str] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, Raw] = {}
     repeats: Counter[str] = Counter()
     for raw in raws:
-        name = raw.id.strip()
+        name = raw.given
         if name and name in seen:
             raise DataError(
                 f"{raw.where}: the id {name!r} occurs twice in domain {domain!r}",
-                got=f"first in {seen[name]}",
+                got=f"first in {seen[name].where}",
                 hint="make ids unique, or rename the column so that ids are made from the texts",
             )
         if name:
-            seen[name] = raw.where
+            seen[name] = raw
         else:
-            content = seeds.digest("row", raw.text, raw.label)[:16]
-            repeats[content] += 1
-            name = f"#{content}" + (f"-{repeats[content]}" if repeats[content] > 1 else "")
+            repeats[raw.content] += 1
+            name = f"#{raw.content}" + (f"-{repeats[raw.content]}" if repeats[raw.content] > 1 else "")
         ids.append(f"{domain}/{name}")
     return ids

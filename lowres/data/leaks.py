@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from lowres import seeds
 from lowres.data.rows import Positions, Rows
 from lowres.data.splits import Parts
 
 GRAM: Final = 5
 MIN_GRAMS: Final = 8
 _CHUNK: Final = 20_000_000  # multiply-adds of one block of the sparse product; bounds its memory to a few hundred MB
+_BATCH: Final = 16_384
 
 Mask = npt.NDArray[np.bool_]
 
@@ -90,6 +92,11 @@ def remove(domains: dict[str, tuple[Rows, Parts]]) -> tuple[dict[str, Parts], li
     }, findings
 
 
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(islice(texts, _BATCH)):
+        yield batch
+
+
 def _tally(kind: str, where: Iterable[tuple[str, str, str]]) -> list[Finding]:
     counts = Counter((str(domain), str(split), str(other)) for domain, split, other in where)
     return [Finding(kind, *key, count) for key, count in sorted(counts.items())]
@@ -109,10 +116,13 @@ class _Table:
         for start, (_, parts) in zip(self.starts, domains.values(), strict=True):
             for name, part in parts._asdict().items():
                 self.place[start + part] = name
-        texts = [normalise(text) for rows in every for text in rows.texts]
-        numbers: dict[str, int] = {}
-        self.key = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
-        self.grams = gram_matrix(texts)
+        keys, counter = [np.zeros(0, dtype=np.int64)], GramCounter()
+        for texts in _batches(normalise(text) for rows in every for text in rows.texts):
+            keys.append(np.array([seeds.number(text) for text in texts], dtype=np.int64))
+            counter.add(texts)
+        self.key = np.concatenate(keys)
+        """A 63-bit hash of the normalised text: two of a million different texts agree with probability 5e-8."""
+        self.grams = counter.close()
 
     def partners(self, left: Positions, right: Positions) -> Positions:
         """For each row of ``left`` one row of ``right`` that is the same, or −1."""
@@ -144,39 +154,86 @@ class _Table:
         return [domain for (domain, _), count in seen.items() for _ in range(count - 1)]
 
 
-def gram_matrix(texts: Sequence[str]) -> Any:
-    """Which distinct word 5-grams each text has: a sparse 0/1 matrix [texts, grams]."""
-    from scipy.sparse import csr_matrix
+@dataclass(frozen=True)
+class Grams:
+    """Which word 5-grams each text has. Only those that stand in two texts or more need a column."""
 
-    words = [text.split() for text in texts]
-    vocabulary: dict[str, int] = {}
-    flat = np.fromiter(
-        (vocabulary.setdefault(word, len(vocabulary)) for word in chain.from_iterable(words)), dtype=np.uint64
-    )
-    owner = np.repeat(np.arange(len(texts)), [len(row) for row in words])
-    count = max(len(flat) - GRAM + 1, 0)
-    whole = owner[:count] == owner[len(flat) - count :]
-    code = np.zeros(count, dtype=np.uint64)
-    for offset in range(GRAM):  # a 64-bit polynomial hash of the five word numbers; wraps around by design
-        code = code * np.uint64(0x9E3779B97F4A7C15) + flat[offset : offset + count] + np.uint64(1)
-    known, column = np.unique(code[whole], return_inverse=True)
-    matrix = csr_matrix(
-        (np.ones(len(column), dtype=np.int32), (owner[:count][whole], column)), shape=(len(texts), len(known))
-    )
-    matrix.data[:] = 1  # several of the same gram in one text were summed
-    return matrix
+    shared: Any
+    """Sparse 0/1 matrix [texts, grams in two texts or more]."""
+    sizes: npt.NDArray[np.int64]
+    """How many distinct 5-grams each text has in all, [texts]."""
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, rows: Any) -> Grams:
+        return Grams(self.shared[rows], self.sizes[rows])
 
 
-def nearly_same(left: Any, right: Any) -> Positions:
-    """For each row of one 0/1 matrix the first row of the other that passes the 5-gram rule, or −1.
+class GramCounter:
+    """Takes normalised texts batch by batch and keeps eight bytes a distinct 5-gram of each."""
+
+    def __init__(self) -> None:
+        self._vocabulary: dict[str, int] = {}
+        self._codes: list[npt.NDArray[np.uint64]] = []
+        self._sizes: list[npt.NDArray[np.int64]] = []
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Appends normalised texts."""
+        words = [text.split() for text in texts]
+        known = self._vocabulary
+        flat = np.fromiter((known.setdefault(word, len(known)) for word in chain.from_iterable(words)), dtype=np.uint64)
+        owner = np.repeat(np.arange(len(texts)), [len(row) for row in words])
+        count = max(len(flat) - GRAM + 1, 0)
+        whole = owner[:count] == owner[len(flat) - count :]
+        code = np.zeros(count, dtype=np.uint64)
+        for offset in range(GRAM):  # a 64-bit polynomial hash of the five word numbers; wraps around by design
+            code = code * np.uint64(0x9E3779B97F4A7C15) + flat[offset : offset + count] + np.uint64(1)
+        code, owner = code[whole], owner[:count][whole]
+        ranked = np.lexsort((code, owner))
+        code, owner = code[ranked], owner[ranked]
+        first = np.ones(len(code), dtype=bool)
+        first[1:] = (code[1:] != code[:-1]) | (owner[1:] != owner[:-1])
+        self._codes.append(code[first])
+        self._sizes.append(np.bincount(owner[first], minlength=len(texts)).astype(np.int64))
+
+    def close(self) -> Grams:
+        """The 5-grams of all texts; the counter is empty afterwards."""
+        from scipy.sparse import csr_matrix
+
+        sizes = np.concatenate([np.zeros(0, dtype=np.int64), *self._sizes])
+        ranked = np.sort(np.concatenate([np.zeros(0, dtype=np.uint64), *self._codes]))
+        known = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+        del ranked
+        columns, kept = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for codes, counts in zip(self._codes, self._sizes, strict=True):
+            place = np.minimum(np.searchsorted(known, codes), max(len(known) - 1, 0))
+            found = known[place] == codes if len(known) else np.zeros(len(codes), dtype=bool)
+            columns.append(place[found])
+            kept.append(np.bincount(np.repeat(np.arange(len(counts)), counts)[found], minlength=len(counts)))
+        self._codes, self._sizes, self._vocabulary = [], [], {}
+        column, ends = np.concatenate(columns), np.concatenate([[0], np.cumsum(np.concatenate(kept))])
+        shape = (len(sizes), len(known))
+        return Grams(csr_matrix((np.ones(len(column), dtype=np.int32), column, ends), shape=shape), sizes)
+
+
+def gram_matrix(texts: Sequence[str]) -> Grams:
+    """The 5-grams of normalised texts."""
+    counter = GramCounter()
+    counter.add(texts)
+    return counter.close()
+
+
+def nearly_same(left: Grams, right: Grams) -> Positions:
+    """For each text of one side the first text of the other that passes the 5-gram rule, or −1.
 
     Only rows nine tenths of whose grams occur on the other side can be the smaller row of a pair: all others are
     dropped before any product is formed.
     """
-    found = np.full(left.shape[0], -1, dtype=np.int64)
+    found = np.full(len(left), -1, dtype=np.int64)
     smaller_left = _covered(left, right)
     smaller_right = _covered(right, left)
-    for rows, others in ((smaller_left, np.arange(right.shape[0])), (np.arange(left.shape[0]), smaller_right)):
+    for rows, others in ((smaller_left, np.arange(len(right))), (np.arange(len(left)), smaller_right)):
         if len(rows) and len(others):
             hits = _first_hits(left[rows], right[others])
             here, there = rows[hits >= 0], others[hits[hits >= 0]]
@@ -184,25 +241,23 @@ def nearly_same(left: Any, right: Any) -> Positions:
     return found
 
 
-def _covered(rows: Any, others: Any) -> Positions:
-    seen = (np.asarray(others.sum(axis=0)).ravel() > 0).astype(np.int32)
-    sizes = np.diff(rows.indptr)
-    return np.flatnonzero((sizes > 0) & (10 * (rows @ seen) >= 9 * sizes)).astype(np.int64)
+def _covered(texts: Grams, others: Grams) -> Positions:
+    seen = (np.asarray(others.shared.sum(axis=0)).ravel() > 0).astype(np.int32)
+    return np.flatnonzero((texts.sizes > 0) & (10 * (texts.shared @ seen) >= 9 * texts.sizes)).astype(np.int64)
 
 
-def _first_hits(left: Any, right: Any) -> Positions:
-    """The first row of ``right`` that passes the rule for each row of ``left``, or −1."""
-    turned = right.T.tocsr()
-    work = np.asarray(left @ np.diff(turned.indptr)).ravel()
+def _first_hits(left: Grams, right: Grams) -> Positions:
+    """The first text of ``right`` that passes the rule for each text of ``left``, or −1."""
+    turned = right.shared.T.tocsr()
+    work = np.asarray(left.shared @ np.diff(turned.indptr)).ravel()
     blocks = np.cumsum(work, dtype=np.int64) // _CHUNK
-    left_sizes, right_sizes = np.diff(left.indptr), np.diff(right.indptr)
-    found = np.full(left.shape[0], -1, dtype=np.int64)
+    found = np.full(len(left), -1, dtype=np.int64)
     for block in np.unique(blocks[work > 0]):
         rows = np.flatnonzero((blocks == block) & (work > 0))
-        pairs = (left[rows] @ turned).tocoo()
+        pairs = (left.shared[rows] @ turned).tocoo()
         here, there = rows[pairs.row], pairs.col
-        small = np.minimum(left_sizes[here], right_sizes[there])
-        large = np.maximum(left_sizes[here], right_sizes[there])
+        small = np.minimum(left.sizes[here], right.sizes[there])
+        large = np.maximum(left.sizes[here], right.sizes[there])
         same = (10 * pairs.data >= 9 * small) & ((small >= MIN_GRAMS) | (2 * small >= large))
         order = np.lexsort((there[same], here[same]))
         at, first = np.unique(here[same][order], return_index=True)

@@ -20,7 +20,7 @@ from lowres.data.sources import cache_dir
 from lowres.data.splits import Parts, split
 from lowres.files import replacing
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Raised with every change of the split or leak rules, so that no older result is reused."""
 KEEP_FROM: Final = 2.0
 """Seconds of work from which a result is kept on disk."""
@@ -60,7 +60,7 @@ def _shared_groups(name: str, rows: Rows, parts: Parts) -> Finding | None:
 
 def _key(assembled: Assembled) -> str:
     content = [
-        [name, rows.fingerprint, list(rows.groups), list(given or ())]
+        [name, rows.fingerprint, seeds.digest_lists("groups", rows.groups), seeds.digest_lists("given", given or ())]
         for name, (rows, given) in assembled.domains.items()
     ]
     return seeds.digest("prepared", SCHEMA, content)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
+from lowres.data.mapped import chosen
 
 Positions = npt.NDArray[np.int64]
 
@@ -42,7 +43,7 @@ class Rows:
         return Rows(
             self.domain,
             tuple(self.ids[place] for place in places),
-            tuple(self.texts[place] for place in places),
+            chosen(self.texts, places),
             tuple(self.labels[place] for place in places),
             tuple(self.groups[place] for place in places),
         )
@@ -50,7 +51,7 @@ class Rows:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of (id, text, label) in order: the content, never a file or path."""
-        return seeds.digest("rows", list(self.ids), list(self.texts), list(self.labels))
+        return seeds.digest_lists("rows", self.ids, self.texts, self.labels)
 
     def by_label(self) -> dict[str, Positions]:
         """Ascending positions of each label that occurs, labels sorted by name."""
