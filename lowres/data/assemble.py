@@ -16,7 +16,7 @@ from lowres.data.mapped import TextStore, chosen
 from lowres.data.rows import Rows
 from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
-from lowres.data.tables import Table, read_table, unescape
+from lowres.data.tables import Table, read_tables, unescape
 from lowres.errors import DataError, nearest
 
 SPLITS: Final = {
@@ -71,9 +71,10 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     left_out: Counter[str] = Counter()
     store = TextStore(cache_dir() / "mapped")
     for piece in pieces:
-        found, dropped = _rows_of(spec, piece, store)
-        raws += found
-        left_out += dropped
+        for table in read_tables(piece.data, piece.name, spec.table):
+            found, dropped = _rows_of(spec, piece, table, store)
+            raws += found
+            left_out += dropped
     texts = store.close()
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
@@ -87,8 +88,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     )
 
 
-def _rows_of(spec: TaskSpec, piece: Piece, store: TextStore) -> tuple[list[Raw], Counter[str]]:
-    table = read_table(piece.data, piece.name, spec.table)
+def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tuple[list[Raw], Counter[str]]:
     columns = spec.columns
     raw_labels = [label.strip() for label in table.column(columns.label, "--label-column")]
     meaning = _meaning(spec, table)

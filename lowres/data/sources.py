@@ -32,10 +32,10 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Piece:
-    """One table as bytes, with what its place says about all its rows."""
+    """One table as bytes or as a file, with what its place says about all its rows."""
 
     name: str
-    data: bytes
+    data: bytes | Path
     domain: str | None
     split: str | None
 
@@ -64,7 +64,7 @@ def read_pieces(source: Source, folder: Path, progress: Progress | None = None) 
 def _open_files(source: FilesSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
     for part in source.parts:
         path = folder / part.path
-        yield Piece(str(path), read_file(path), part.domain, part.split)
+        yield Piece(str(path), check_file(path), part.domain, part.split)
 
 
 def _open_pypi(source: PypiSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
@@ -79,11 +79,14 @@ OPENERS: Final[dict[str, Callable[[Any, Path, Progress | None], Iterator[Piece]]
 }
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of an own table, unless they would not fit into memory as rows."""
+def check_file(path: Path) -> Path:
+    """An own table that is here and not so big that its rows would not fit into memory.
+
+    A row costs a few hundred bytes beside its text, which is mapped from disk.
+    """
     try:
         size = path.stat().st_size
-        most = min(MAX_TABLE_BYTES, _memory() // 8)
+        most = min(MAX_TABLE_BYTES, _memory() // 4)
         if size > most:
             raise DataError(
                 f"{path} is too big for memory",
@@ -91,9 +94,10 @@ def read_file(path: Path) -> bytes:
                 expected=f"at most {most / 1e6:.0f} MB on this machine",
                 hint="take a sample of its rows first",
             )
-        return path.read_bytes()
+        path.open("rb").close()
     except OSError as error:
         raise DataError(f"cannot read {path}", got=error.strerror) from None
+    return path
 
 
 def _memory() -> int:

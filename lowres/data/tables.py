@@ -1,6 +1,7 @@
 """Bytes of a table → columns of strings, with an error that names the line where that fails.
 
-Tolerant only where nothing can be lost: a byte order mark, CRLF, blank lines, quoted fields, a semicolon for a comma.
+Tolerant only where nothing can be lost: a byte order mark, CRLF, blank lines, quoted fields, a semicolon, tab or bar
+where a comma would be, Excel's ``sep=;`` line.
 """
 
 from __future__ import annotations
@@ -8,16 +9,23 @@ from __future__ import annotations
 import csv
 import html
 import io
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import IO, Any, Final
 
 from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
 
 ENDINGS: Final = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+CHUNK: Final = 20_000
+"""Rows of a table that are held at once."""
+MAX_FIELD: Final = 64 * 1024 * 1024
+"""Characters of one cell at the most."""
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -64,47 +72,88 @@ class Table:
         return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
 
 
-def read_table(data: bytes, name: str, form: TableFormat) -> Table:
-    """Parse the bytes of one table; ``name`` decides an ``auto`` format and is shown in messages."""
+def read_table(source: bytes | Path, name: str, form: TableFormat) -> Table:
+    """A whole table at once; see ``read_tables``."""
+    (table,) = read_tables(source, name, form, rows=None)
+    return table
+
+
+def read_tables(source: bytes | Path, name: str, form: TableFormat, rows: int | None = CHUNK) -> Iterator[Table]:
+    """A table in pieces of at most so many rows, one after another, so that none needs the whole file in memory.
+
+    Args:
+        source: The bytes of the table, or its file.
+        name: Decides an ``auto`` format and is shown in messages.
+        form: How it is written.
+        rows: Rows of a piece; None: all in one.
+
+    Raises:
+        DataError: Whatever keeps it from being read; perhaps after some pieces.
+    """
     kind = form.format
     if kind == "auto":
         ending = "." + name.rsplit(".", 1)[-1].lower()
         if ending not in ENDINGS:
             raise DataError(f"{name}: unknown kind of table", got=ending, expected=f"one of {', '.join(ENDINGS)}")
         kind = ENDINGS[ending]  # type: ignore[assignment]
-    if kind == "parquet":
-        table = _parquet(data, name)
-    else:
-        text = decode(data, name, form.encoding)
-        if kind == "jsonl":
-            table = _jsonl(text, name, form.skip_lines)
-        else:
-            table = _delimited(text, name, form, "\t" if kind == "tsv" else ",")
-    if not len(table):
+    pieces = _parquet(source, name, rows) if kind == "parquet" else _text_pieces(source, name, form, kind, rows)
+    count = 0
+    for piece in pieces:
+        count += len(piece)
+        if len(piece):
+            yield piece
+    if not count:
         raise DataError(f"{name} holds no rows", expected="a header and at least one row")
-    return table
 
 
-def decode(data: bytes, name: str, encoding: str = "utf-8") -> str:
-    """Text of a file, or an error with the line of the first broken byte and the likely encoding."""
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        encoding = "utf-8-sig"
+def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, rows: int | None) -> Iterator[Table]:
+    encoding = _signed(form.encoding)
+    delimited = kind != "jsonl" and (form.quoting or kind == "csv")
     try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        start = error.start
-    line = data.count(b"\n", 0, start) + 1
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="" if delimited else "\n") as stream:
+            if kind == "jsonl":
+                yield from _jsonl(stream, name, form.skip_lines, rows)
+            else:
+                yield from _delimited(stream, name, form, "\t" if kind == "tsv" else ",", rows)
+    except UnicodeError:
+        with _open(source, name) as raw:
+            raise _not_text(raw, name, encoding) from None
+
+
+def _open(source: bytes | Path, name: str) -> IO[bytes]:
+    try:
+        return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+    except OSError as error:
+        raise DataError(f"cannot read {name}", got=error.strerror) from None
+
+
+def _signed(encoding: str) -> str:
+    """The encoding under which a byte order mark is no text."""
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def _not_text(raw: IO[bytes], name: str, encoding: str) -> DataError:
+    """What to say of a file that is not in its encoding: the first broken line and the likely encoding."""
+    number, line, start = 1, b"", 0
+    for number, line in enumerate(raw, start=1):  # noqa: B007
+        try:
+            line.decode(encoding)
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            break
+    rest = raw.read(1 << 20)
+    raw.seek(0)
+    if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
         guess = "utf-16"
-    elif len(data) - start < 4 and data[start] >= 0xC2:
-        raise DataError(
-            f"{name}, line {line}: the file ends within a character", hint="it looks truncated: copy it again"
+    elif not rest and len(line) - start < 4 and line[start] >= 0xC2:
+        return DataError(
+            f"{name}, line {number}: the file ends within a character", hint="it looks truncated: copy it again"
         )
     else:
-        guess = "cp1252" if re.search(rb"[\x80-\x9f]", data) else "latin-1"
-    raise DataError(
-        f"{name}, line {line}: not {encoding.removesuffix('-sig')}",
-        got=f"byte 0x{data[start]:02x}; the file looks like {guess}",
+        guess = "cp1252" if re.search(rb"[\x80-\x9f]", line + rest) else "latin-1"
+    return DataError(
+        f"{name}, line {number}: not {encoding.removesuffix('-sig')}",
+        got=f"byte 0x{line[start]:02x}; the file looks like {guess}",
         hint=f"convert it (iconv -f {guess} -t utf-8) or set table: {{encoding: {guess}}} in a task file",
     )
 
@@ -118,8 +167,11 @@ def unescape(text: str, times: int) -> str:
     return text
 
 
-def _delimited(text: str, name: str, form: TableFormat, delimiter: str) -> Table:
-    records = _quoted(text, name, form, delimiter) if form.quoting or delimiter == "," else _plain(text, delimiter)
+def _delimited(
+    stream: Iterable[str], name: str, form: TableFormat, delimiter: str, size: int | None
+) -> Iterator[Table]:
+    quoted = form.quoting or delimiter == ","
+    records = _quoted(stream, name, form, delimiter) if quoted else _plain(stream, delimiter)
     records = (record for record in records if record[0] > form.skip_lines)
     header = [cell.strip() for cell in form.header or next(records, (0, []))[1]]
     repeated = {cell for cell in header if header.count(cell) > 1}
@@ -129,11 +181,14 @@ def _delimited(text: str, name: str, form: TableFormat, delimiter: str) -> Table
     lines: list[int] = []
     ragged: list[tuple[int, int]] = []
     for line, cells in records:
-        if len(cells) == len(header):
+        if len(cells) != len(header):
+            ragged.append((line, len(cells)))
+        elif not ragged:
             rows.append(cells)
             lines.append(line)
-        else:
-            ragged.append((line, len(cells)))
+        if len(rows) == size:
+            yield Table(name, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)), lines)
+            rows, lines = [], []
     if ragged:
         raise DataError(
             f"{name}, line {ragged[0][0]}: wrong number of fields ({len(ragged)} such rows)",
@@ -141,22 +196,26 @@ def _delimited(text: str, name: str, form: TableFormat, delimiter: str) -> Table
             expected=f"{len(header)}, as in the header",
             hint='the file may be truncated, or a field with the delimiter in it needs "quotes"',
         )
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in header]
-    return Table(name, dict(zip(header, columns, strict=True)), lines)
+    if rows:
+        yield Table(name, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)), lines)
 
 
-def _plain(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip("\r"):
-            yield number, line.removesuffix("\r").split(delimiter)
+def _plain(stream: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(stream, start=1):
+        if line := line.rstrip("\r\n"):
+            yield number, line.split(delimiter)
 
 
-def _quoted(text: str, name: str, form: TableFormat, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    first = text.split("\n", 1)[0]
-    if delimiter == "," and form.header is None and "," not in first and ";" in first:
-        delimiter = ";"
-    limit = csv.field_size_limit(max(len(text), 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _quoted(stream: Iterable[str], name: str, form: TableFormat, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    lines = iter(stream)
+    head = list(itertools.islice(lines, form.skip_lines + 1))
+    said = _SEPARATOR.fullmatch(head[-1]) if head else None
+    if delimiter == "," and said:  # Excel's way of naming the delimiter in a line of its own
+        delimiter, head[-1] = said[1], "\n"
+    elif delimiter == "," and head and form.header is None and "," not in head[-1]:
+        delimiter = max(",;\t|", key=head[-1].count)
+    csv.field_size_limit(MAX_FIELD)
+    reader = csv.reader(itertools.chain(head, lines), delimiter=delimiter, strict=True)
     start = 1
     try:
         for cells in reader:
@@ -168,21 +227,20 @@ def _quoted(text: str, name: str, form: TableFormat, delimiter: str) -> Iterator
             f"{name}, line {start}: {error}",
             hint='a "quoted" field is not closed: the file may be truncated' if "end of data" in str(error) else None,
         ) from None
-    finally:
-        csv.field_size_limit(limit)
 
 
-def _jsonl(text: str, name: str, skip: int) -> Table:
+def _jsonl(stream: Iterable[str], name: str, skip: int, size: int | None) -> Iterator[Table]:
     records: list[dict[str, Any]] = []
     lines: list[int] = []
-    split = text.split("\n")
-    for number, line in enumerate(split, start=1):
+    keys: dict[str, None] = {}
+    rest = enumerate(stream, start=1)
+    for number, line in rest:
         if number <= skip or not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            last = not any(rest.strip() for rest in split[number:])
+            last = not any(later.strip() for _, later in rest)
             hint = "it is the last line: the file may be truncated" if last else None
             message = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
             raise DataError(f"{name}, line {number}: not JSON", got=message, hint=hint) from None
@@ -190,8 +248,12 @@ def _jsonl(text: str, name: str, skip: int) -> Table:
             raise DataError(f"{name}, line {number}: not a JSON object", got=type(record).__name__)
         records.append(record)
         lines.append(number)
-    keys = dict.fromkeys(key for record in records for key in record)
-    return Table(name, {key: [_whole(record.get(key)) for record in records] for key in keys}, lines)
+        keys.update(dict.fromkeys(record))
+        if len(records) == size:
+            yield Table(name, {key: [_whole(record.get(key)) for record in records] for key in keys}, lines)
+            records, lines = [], []
+    if records:
+        yield Table(name, {key: [_whole(record.get(key)) for record in records] for key in keys}, lines)
 
 
 def _whole(value: object) -> object:
@@ -199,13 +261,17 @@ def _whole(value: object) -> object:
     return _SURROGATE.sub("�", value) if isinstance(value, str) and not value.isascii() else value
 
 
-def _parquet(data: bytes, name: str) -> Table:
+def _parquet(source: bytes | Path, name: str, size: int | None) -> Iterator[Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    count = 0
     try:
-        table = pq.read_table(pa.BufferReader(data))
-        columns = {column: table.column(column).to_pylist() for column in table.column_names}
+        with _open(source, name) as raw:
+            file = pq.ParquetFile(raw)
+            for batch in file.iter_batches(batch_size=size or max(1, file.metadata.num_rows)):
+                columns = {column: batch.column(column).to_pylist() for column in batch.schema.names}
+                yield Table(name, columns, list(range(count + 1, count + batch.num_rows + 1)))
+                count += batch.num_rows
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{name} cannot be read as Parquet", got=error, hint="it may be truncated") from None
-    return Table(name, columns, list(range(1, table.num_rows + 1)))

@@ -152,8 +152,8 @@ def test_pip_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_own_file_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"cannot read .*gone\.csv\ngot No such file"):
-        sources.read_file(tmp_path / "gone.csv")
+        sources.check_file(tmp_path / "gone.csv")
     (tmp_path / "big.csv").write_bytes(bytes(1000))
     monkeypatch.setattr(sources, "MAX_TABLE_BYTES", 999)
     with pytest.raises(DataError, match="too big for memory"):
-        sources.read_file(tmp_path / "big.csv")
+        sources.check_file(tmp_path / "big.csv")
