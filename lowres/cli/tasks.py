@@ -2,43 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowres.cli.talk import DownloadProgress, console, guarded, put, say
+from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lowres.data.task import Counts, Task
 
 LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
+MOST = 20
+"""Lines of a list that are shown."""
+WIDE = 8
+"""Labels that are shown in columns of their own."""
 
 tasks = typer.Typer(no_args_is_help=True)
-Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table.")]
+Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 
 
 @tasks.command("ls")
 @guarded
 def tasks_ls() -> None:
-    """List the shipped tasks."""
+    """List the shipped tasks: name, labels, where the data come from, domains, title."""
+    from rich.table import Table
+
     from lowres.data.spec import read_spec
     from lowres.data.task import shipped_tasks
 
-    for name, path in shipped_tasks().items():
-        put(f"{name:26} {read_spec(path).title}")
+    specs = {name: read_spec(path) for name, path in shipped_tasks().items()}
+    table = Table(box=None, pad_edge=False, padding=(0, 1), expand=True)
+    table.add_column("task", no_wrap=True, min_width=max(map(len, specs), default=0))
+    table.add_column("labels", justify="right", min_width=6)
+    table.add_column("source", min_width=6)
+    table.add_column("domains", ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column("title", ratio=3, no_wrap=True, overflow="ellipsis")
+    for name, spec in specs.items():
+        table.add_row(name, str(len(spec.labels) or "?"), spec.source.kind, ", ".join(spec.domains), spec.title)
+    console().print(table)
 
 
 @tasks.command("show")
 @guarded
-def tasks_show(name: Annotated[str, typer.Argument(help="A shipped task.")]) -> None:
-    """Print a task file."""
-    from lowres.data.task import shipped_tasks
-    from lowres.errors import unknown_name
+def tasks_show(name: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")]) -> None:
+    """Print a task file; of a table, the one that `tasks init` would write."""
+    from lowres.data.task import SPEC_ENDINGS, draft_task, find_task
 
-    shipped = shipped_tasks()
-    if name not in shipped:
-        raise unknown_name("task", name, shipped)
-    put(shipped[name].read_text(encoding="utf-8"))
+    path = find_task(name)
+    is_file = path.suffix.lower() in SPEC_ENDINGS
+    put(plain(path.read_text(encoding="utf-8", errors="replace") if is_file else draft_task(path)))
+
+
+@tasks.command("init")
+@guarded
+def tasks_init(
+    table: Annotated[str, typer.Argument(help="A table, or a folder with one file a domain.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write (.yaml); stdout if left out.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the task; by default that of the table.", show_default=False)
+    ] = None,
+    text_column: Column = None,
+    label_column: Column = None,
+    domain_column: Column = None,
+    group_column: Column = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there.", show_default=False)
+    ] = False,
+) -> None:
+    """Write a task file for a table: columns, labels and domains, with what was guessed and counted as comments."""
+    from lowres.data.task import draft_task
+
+    if output is not None:
+        _refuse_output(output, force)
+    text = draft_task(
+        table,
+        text_column=text_column,
+        label_column=label_column,
+        domain_column=domain_column,
+        group_column=group_column,
+        name=name,
+        folder=output.parent if output is not None else Path(),
+    )
+    if output is None:
+        put(plain(text))
+        return
+    from lowres.files import replacing
+
+    with replacing(output) as stream:
+        stream.write(text)
+    say(f"wrote {output}; look at it, then: lowres tasks check {output}")
+
+
+def _refuse_output(output: Path, force: bool) -> None:
+    from lowres.data.task import SPEC_ENDINGS
+    from lowres.errors import UserError
+
+    if output.suffix.lower() not in SPEC_ENDINGS:
+        raise UserError(f"{output} would be no task file", expected=f"an ending of {' or '.join(SPEC_ENDINGS)}")
+    if not output.parent.is_dir():
+        raise UserError(f"there is no folder {output.parent}", hint="make it, or choose another --output")
+    if output.exists() and not force:
+        raise UserError(f"{output} is there already", hint="choose another --output, or --force to write over it")
 
 
 @tasks.command("check")
@@ -51,10 +124,6 @@ def tasks_check(
     group_column: Column = None,
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from lowres.cli.talk import plain
     from lowres.data.task import check_counts, load_task
 
     task = load_task(
@@ -65,29 +134,54 @@ def tasks_check(
         group_column=group_column,
         progress=DownloadProgress(),
     )
+    for line in task.notes:
+        say(line)
     counts, screen = check_counts(task), console()
     put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
-    sizes = {(size.domain, size.split, size.label): size.rows for size in counts.sizes}
+    screen.print(_sizes(task, counts))
+    if counts.findings.items:
+        screen.print(_findings(counts))
+        _say_rest(counts.findings.items, put)
+        put(LEGEND)
+    for line in counts.findings.warnings[:MOST]:
+        say(f"note: {line}")
+    _say_rest(counts.findings.warnings, say)
+
+
+def _sizes(task: Task, counts: Counts) -> Table:
+    """Rows of every label, or of the rarest and the commonest where labels are many."""
+    from rich.table import Table
+    from rich.text import Text
+
+    few = len(task.labels) <= WIDE
     table = Table("domain", "part", box=None, pad_edge=False)
-    for label in task.labels:
-        table.add_column(Text(plain(label)), justify="right")
+    for heading in task.labels if few else ("rows", "labels", "rarest", "commonest"):
+        table.add_column(Text(plain(heading)), justify="right")
+    sizes = {(size.domain, size.split, size.label): size.rows for size in counts.sizes}
     for domain in task.domains:
         for split in ("train", "dev", "test"):
-            table.add_row(Text(plain(domain)), split, *(str(sizes[domain, split, label]) for label in task.labels))
-    screen.print(table)
-    if counts.findings.items:
-        found = Table("found", "in", "part", "same as in", box=None, pad_edge=False)
-        found.add_column("rows", justify="right")
-        for item in counts.findings.items:
-            found.add_row(
-                item.kind,
-                *(Text(plain(str(part or ""))) for part in (item.domain, item.split, item.other)),
-                str(item.rows),
-            )
-        screen.print(found)
-        put(LEGEND)
-    for line in counts.findings.warnings:
-        say(f"note: {line}")
+            rows = [sizes[domain, split, label] for label in task.labels]
+            shown = rows if few else [sum(rows), sum(map(bool, rows)), min(rows), max(rows)]
+            table.add_row(Text(plain(domain)), split, *map(str, shown))
+    return table
+
+
+def _findings(counts: Counts) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("found", "in", "part", "same as in", box=None, pad_edge=False)
+    table.add_column("rows", justify="right")
+    for item in counts.findings.items[:MOST]:
+        table.add_row(
+            item.kind, *(Text(plain(str(part or ""))) for part in (item.domain, item.split, item.other)), str(item.rows)
+        )
+    return table
+
+
+def _say_rest(lines: Sequence[object], say_it: Callable[[str], None]) -> None:
+    if len(lines) > MOST:
+        say_it(f"… and {len(lines) - MOST} more")
 
 
 @tasks.command("fetch")

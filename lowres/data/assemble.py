@@ -71,7 +71,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     left_out: Counter[str] = Counter()
     store = TextStore(cache_dir() / "mapped")
     for piece in pieces:
-        for table in read_tables(piece.data, piece.name, spec.table):
+        for table in read_tables(piece.data, piece.name, spec.table, records=piece.records):
             found, dropped = _rows_of(spec, piece, table, store)
             raws += found
             left_out += dropped

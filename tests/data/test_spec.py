@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import re
+from pathlib import Path
 
+import pytest
+import yaml
+
+from lowres.data.sources import OPENERS
 from lowres.data.spec import MAX_SPEC_BYTES, parse_spec
 from lowres.data.task import load_task, shipped_tasks
 from lowres.errors import DataError, UserError
 
 GOOD = "name: x\nsource: {kind: files, parts: [{path: a.csv}]}\n"
+COMMIT, SHA = "0123456789" * 4, "0" * 64
+DOCS = Path(__file__).parent.parent.parent / "docs" / "tasks.md"
+
+
+def github(path: str = "a.csv", owner: str = "o", repository: str = "r", commit: str = COMMIT) -> str:
+    part = {"path": path, "sha256": SHA}
+    source = {"kind": "github", "owner": owner, "repository": repository, "commit": commit, "parts": [part]}
+    return json.dumps({"name": "x", "source": source})
+
+
+def hub(**fields: object) -> str:
+    return json.dumps({"name": "x", "source": {"kind": "hub", "parts": [{"hub_split": "train"}]} | fields})
 
 
 def test_minimal() -> None:
@@ -26,6 +44,22 @@ def test_minimal() -> None:
             r"'source.parts.0.path' is missing; unknown key .*'path'",
         ),
         ("name: x\nsource: {kind: pypy}", "source: .*'files', 'pypi'"),
+        (GOOD + "source2: {}", "unknown key 'source2'"),
+        ("name: x\nsource: {kind: github, ownr: a, parts: [{pth: a}]}", "key 'source.ownr' .*did you mean 'owner'"),
+        (
+            "name: x\nsource: {kind: hub, parts: [{hub_spit: a}]}",
+            "'source.parts.0.hub_spit' .*did you mean 'hub_split'",
+        ),
+        (github(commit="main"), "source.commit: needs the 40 hex digits of a commit, .* got 'main'"),
+        (github(owner="a/b"), "source.owner: is no name of an account, got 'a/b'"),
+        (github(repository=".."), "source.repository: is no name of a repository"),
+        (hub(dataset="owner/name"), "source: revision is missing"),
+        (hub(dataset="owner/name", revision="v1"), "source.revision: needs the 40 hex digits"),
+        (hub(dataset="./folder", revision=COMMIT), "source: a folder has no revision"),
+        (hub(dataset="../a/b", config="../c"), "source.config: "),
+        (hub(dataset="name", revision=COMMIT), "dataset has to be owner/name"),
+        (hub(dataset="owner/../name", revision=COMMIT), "dataset has to be owner/name"),
+        (hub(dataset="./folder")[:-1] + ', "table": {"format": "csv"}}', "a dataset of the hub has its own format"),
         ("source: {kind: files, parts: []}\nversion: no", "'name' is missing; version: .*; source.parts: "),
         (GOOD + "labels: [yes, no]", "labels.0: YAML reads yes.*labels.1"),
         (GOOD + "labels: [a, a]", "labels holds a name twice"),
@@ -49,6 +83,24 @@ def test_faults(text: str, message: str) -> None:
     assert len(str(caught.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["", "/a", "a//b", "a/", ".", "a/../b", "../a", "a/./b", "a\\b", "..\\a", "C:/a", "c:a", "a\0b", "a\nb", "a\x7fb"],
+)
+def test_paths_that_leave_the_repository(path: str) -> None:
+    with pytest.raises(DataError, match=r"source\.parts\.0\.path: has to stay inside the repository") as caught:
+        parse_spec(github(path).encode(), "x.yaml")
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_paths_and_names_that_do_no_harm() -> None:
+    for path in ("a", "a b/..c/d...e.csv", "ü/%2e%2e/a?b#c"):
+        assert parse_spec(github(path, "a-b", "x.y_z").encode(), "x").source.parts[0].path == path
+    spec = parse_spec(hub(dataset="a.b/c_d", revision=COMMIT).encode(), "x")
+    assert spec.source.kind == "hub"
+    assert not spec.source.local
+
+
 def test_numbers_are_names() -> None:
     assert parse_spec((GOOD + "labels: [0, 1]").encode(), "x").labels == ("0", "1")
     assert parse_spec((GOOD + "values: {0: {label: a}}").encode(), "x").values["0"].label == "a"
@@ -61,21 +113,60 @@ def test_not_utf8() -> None:
 
 def test_every_shipped_task_is_valid_and_named_after_its_file() -> None:
     shipped = shipped_tasks()
-    assert len(shipped) == 7
+    assert len(shipped) == 12
     for name, path in shipped.items():
         spec = parse_spec(path.read_bytes(), name)
         assert spec.name == name
         assert spec.licence
         assert spec.citation
-        assert len(spec.labels) == 2
+        assert spec.domains
+        assert spec.labels or spec.source.kind == "hub"
 
 
 def test_newsgroups_domains_are_disjoint_and_hold_both_labels() -> None:
-    for name, path in shipped_tasks().items():
+    shipped = {name: path for name, path in shipped_tasks().items() if name.startswith("newsgroups")}
+    assert len(shipped) == 6
+    for name, path in shipped.items():
         spec = parse_spec(path.read_bytes(), name)
         for domain in "ab" if spec.values else "":
             assert {meaning.label for meaning in spec.values.values() if meaning.domain == domain} == set(spec.labels)
         assert all(group.startswith(meaning.label + ".") for group, meaning in spec.values.items())
+
+
+def test_clinc_domains_are_disjoint_and_hold_five_intents_of_every_topic() -> None:
+    spec = parse_spec(shipped_tasks()["clinc150"].read_bytes(), "clinc150")
+    meanings = [(meaning.label, meaning.domain) for meaning in spec.values.values()]
+    assert len(meanings) == 150
+    assert {place: meanings.count(place) for place in meanings} == {
+        (label, domain): 5 for label in spec.labels for domain in spec.domains
+    }
+
+
+@pytest.mark.parametrize("name", [name for name, path in shipped_tasks().items() if "kind: hub" in path.read_text()])
+def test_tasks_of_the_hub_say_that_they_were_not_run(name: str) -> None:
+    spec = parse_spec(shipped_tasks()[name].read_bytes(), name)
+    assert spec.source.kind == "hub"
+    assert spec.source.revision
+    assert {part.domain for part in spec.source.parts} == set(spec.domains)
+    assert {part.split for part in spec.source.parts} == {"train", "dev", "test"}
+    assert "not run by this project" in spec.description
+
+
+def test_every_example_of_the_docs_is_a_valid_task_file() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.S)
+    specs = [parse_spec(block.encode(), "docs") for block in blocks]
+    assert {spec.source.kind for spec in specs} == set(OPENERS)
+
+
+def test_the_docs_list_every_shipped_task() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|(.*)\|$", DOCS.read_text(encoding="utf-8"), flags=re.M)
+    listed = dict(rows)
+    assert set(listed) >= {name for name in shipped_tasks() if not name.startswith("newsgroups")}
+    for name, path in shipped_tasks().items():
+        if name in listed:
+            said = yaml.safe_load(path.read_text(encoding="utf-8"))
+            assert said["source"]["kind"] in listed[name]
+            assert said["licence"] in listed[name]
 
 
 def test_unknown_task_gets_the_nearest_name() -> None:

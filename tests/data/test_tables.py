@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowres.data import tables
 from lowres.data.spec import TableFormat
-from lowres.data.tables import read_table, unescape
+from lowres.data.tables import read_table, read_tables, unescape
 from lowres.errors import DataError
 
 AUTO = TableFormat()
@@ -22,6 +24,7 @@ AUTO = TableFormat()
         ("x.csv", b'text;label\n"a, ""b""\nc";1\nd;2\n'),
         ("x.tsv", b'text\tlabel\n"a, ""b""\nc"\t1\nd\t2'),
         ("x.jsonl", b'{"text": "a, \\"b\\"\\nc", "label": 1}\n\n{"label": 2, "text": "d"}\n'),
+        ("x.json", b'\xef\xbb\xbf[{"text": "a, \\"b\\"\\nc", "label": 1},\r\n{"label": 2, "text": "d"}]\n'),
     ],
 )
 def test_forgiven(name: str, data: bytes) -> None:
@@ -45,6 +48,59 @@ def test_parquet() -> None:
     assert [table.column(name) for name in ("text", "label", "no")] == [["a", "b"], ["0", "1"], ["", "0.5"]]
     with pytest.raises(DataError, match=r"x\.parquet cannot be read as Parquet"):
         read_table(sink.getvalue()[:-20], "x.parquet", AUTO)
+
+
+DOCUMENT = b'{"train": [["a", "x"], ["b", "y"]], "more": {"test": [["c", "x"]], "a.b": 1}, "a.b": [["d", "y"]]}'
+LISTS = TableFormat(header=("text", "label"))
+
+
+@pytest.mark.parametrize(("records", "texts"), [("train", ["a", "b"]), ("more.test", ["c"]), ("a.b", ["d"])])
+def test_lists_in_a_json_document(records: str, texts: list[str]) -> None:
+    (table,) = read_tables(DOCUMENT, "x.json", LISTS, records=records)
+    assert (table.name, table.column("text")) == (f"x.json ({records})", texts)
+    assert table.lines == list(range(1, len(texts) + 1))
+
+
+def test_a_json_document_comes_in_pieces() -> None:
+    rows = [{"text": str(number)} | ({"label": "x"} if number == 4 else {}) for number in range(5)]
+    pieces = list(read_tables(json.dumps(rows).encode(), "x.json", AUTO, rows=2))
+    assert [piece.lines for piece in pieces] == [[1, 2], [3, 4], [5]]
+    assert [piece.column("label") for piece in pieces] == [["", ""], ["", ""], ["x"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "records", "message"),
+    [
+        (DOCUMENT, LISTS, None, "x.json: no list of rows\ngot a dict\nname it with records: .* records: train"),
+        (DOCUMENT, LISTS, "trian", "nothing at records: trian\ngot keys 'train', 'more', 'a.b'\ndid you mean 'train'"),
+        (DOCUMENT, LISTS, "more.dev", "nothing at records: more.dev\ngot keys 'test', 'a.b'"),
+        (DOCUMENT, LISTS, "train.x", "got a list, not an object"),
+        (DOCUMENT, LISTS, "more", "x.json, records: more: no list of rows"),
+        (DOCUMENT, AUTO, "train", r"row 1: .*\ngot a list of 2; expected an object\n.*header"),
+        (b'[["a", "b"], ["c"]]', LISTS, None, "row 2: .*\ngot a list of 1; expected a list of 2"),
+        (b'[{"text": "a"}]', LISTS, None, "row 1: .*\ngot a dict; expected a list of 2"),
+        (b"[]", AUTO, None, "holds no rows"),
+        (b'[{"text": "a"},\n{"te', AUTO, None, "line 2: not JSON"),
+        (b'[{"text": "a"},\n', AUTO, None, "not JSON\n.*\nit ends too early"),
+        (b"[" * 100_000, AUTO, None, "not JSON"),
+        (b'[{"text":\n"caf\xe9"}]', AUTO, None, "line 2: not utf-8"),
+    ],
+)
+def test_refused_json(data: bytes, form: TableFormat, records: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        list(read_tables(data, "x.json", form, records=records))
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_records_go_with_json_only() -> None:
+    with pytest.raises(DataError, match="records: only goes with a JSON document\ngot csv"):
+        list(read_tables(b"text,label\na,x\n", "x.csv", AUTO, records="train"))
+
+
+def test_a_json_document_has_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_DOCUMENT", 10)
+    with pytest.raises(DataError, match="too big for one JSON document"):
+        list(read_tables(DOCUMENT, "x.json", LISTS, records="train"))
 
 
 def test_unquoted_lines_keep_their_quotation_marks() -> None:
@@ -115,7 +171,7 @@ def test_csv_round_trip(rows: list[tuple[str, str]]) -> None:
     assert list(zip(table.column("text"), table.column("label"), strict=True)) == rows
 
 
-@given(st.binary(max_size=80), st.sampled_from(["x.csv", "x.tsv", "x.jsonl", "x.parquet"]))
+@given(st.binary(max_size=80), st.sampled_from(["x.csv", "x.tsv", "x.jsonl", "x.json", "x.parquet"]))
 def test_any_bytes_are_read_or_refused(data: bytes, name: str) -> None:
     try:
         outcome = "rows" if len(read_table(data, name, AUTO)) else "nothing"

@@ -66,10 +66,9 @@ def test_columns_and_groups(tmp_path: Path) -> None:
     parts = [{group for d in task.domains.values() for group in getattr(d, part).groups} for part in ("train", "test")]
     assert parts[0] | parts[1] <= set("0123456")
     assert not parts[0] & parts[1]  # the same group is in the same part of every domain
-    for flag, columns in (("text", {}), ("group", {"group_column": "whom"})):
-        given = {"text_column": "body", "label_column": "stars", "domain_column": "shop"} if columns else {}
-        with pytest.raises(DataError, match=f"no column.*(.|\n)*--{'label' if flag == 'text' else flag}-column"):
-            load_task(path, **given, **columns)
+    for role, wrong in (("text", "bodi"), ("label", "star"), ("domain", "shopp"), ("group", "whom")):
+        with pytest.raises(DataError, match=f"no column '{wrong}'\n.*\n.*--{role}-column"):
+            load_task(path, **{f"{role}_column": wrong})
 
 
 def test_given_ids_and_splits(tmp_path: Path) -> None:
@@ -94,6 +93,23 @@ def test_a_folder(tmp_path: Path) -> None:
     for domain in task.domains.values():
         assert len(domain.test) == 6
         assert len(domain.train) + len(domain.dev) == 30
+
+
+def test_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for domain in "ab":
+        table(
+            tmp_path / f"{domain}.csv", [{key: row[key] for key in ("text", "label")} for row in rows(domains=domain)]
+        )
+    monkeypatch.chdir(tmp_path)
+    assert load_task(".").fingerprint == load_task(tmp_path).fingerprint
+
+
+def test_a_folder_of_splits(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "valid", "test")):
+        table(tmp_path / f"{split}.csv", rows()[number::3])
+    task = load_task(tmp_path)
+    assert list(task.domains) == ["a", "b"]
+    assert [[len(part) for part in parts] for parts in ids(task).values()] == [[14, 13, 13], [13, 14, 13]]
 
 
 TASK = """
@@ -160,7 +176,7 @@ def test_what_a_domain_lacks_is_a_warning(tmp_path: Path) -> None:
         (change(text=" "), r"line 6: empty text \(1 such rows\)"),
         (change(label=""), "line 6: empty label"),
         (change(domain=" "), "line 6: empty domain"),
-        ([{"text": "a", "label": "b"}], r"no column 'domain'(.|\n)*--domain-column"),
+        ([{"text": "a", "label": "b"}], r"no column names the domain(.|\n)*--domain-column"),
         (rows(labels=("one",)), "all rows have one label\ngot one"),
         (change(label="negg"), "labels differ between domains: domain 'b' has no row of 'negg'\ngot a: neg, negg, pos"),
         ([row | {"split": "tset"} for row in rows()], r"line 2: unknown split\n.*\ndid you mean 'test'"),

@@ -1,0 +1,587 @@
+"""Which column of an own table holds what, where nobody said it, and a task file that says it.
+
+A guess needs a reason that only one column gives; otherwise the table is refused with the columns that could be meant.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+from typing import Final, Literal
+
+from lowres.data.assemble import SPLITS
+from lowres.data.sources import Piece
+from lowres.data.spec import Columns, FilePart, TableFormat, parse_spec
+from lowres.data.tables import ENDINGS, Table, read_tables
+from lowres.errors import DataError
+
+Role = Literal["domain", "text", "label"]
+_ROLES: Final[tuple[Role, ...]] = ("domain", "text", "label")  # in this order: there may be evidence for the domain
+
+MAX_LABELS: Final = 50
+"""Values of a label column that only its content speaks for."""
+MAX_DOMAINS: Final = 200
+MAX_NUMBERS: Final = 20
+"""Different numbers in a label column from which it is a scale, not a set of classes."""
+MIN_DOMAIN_ROWS: Final = 5
+MAX_VALUES: Final = 10_000
+"""Different values of a column that are looked at; a column with more of them is read no further."""
+SAMPLE: Final = 1000
+"""Different values in which words are counted."""
+
+_NAMES: Final[dict[Role, str]] = {
+    "domain": "domain source platform genre topic channel country language lang locale product site website shop store"
+    " market region corpus dataset origin brand department dialect year",
+    "text": "text review reviewtext sentence content message body comment tweet utterance post article document"
+    " description question query headline snippet passage abstract",
+    "label": "label class category sentiment rating star score y intent target polarity emotion stance toxic tag",
+}
+_KNOWN: Final[dict[Role, frozenset[str]]] = {
+    role: frozenset(form for name in names.split() for form in (name, f"{name}s")) for role, names in _NAMES.items()
+}
+_CLASSES: Final = {"label", "labels", "class", "category", "intent", "target", "y", "tag"}
+_GROUPS: Final = re.compile(
+    r"(group|(review|doc|document|article|thread|conversation|dialog|dialogue|session|user|author|parent)(_?id)?)$"
+)
+_USED: Final = ("id", "split")
+"""Columns that are used by their name, and are no candidates for another role."""
+_DENSE = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # Thai, Japanese, Chinese: no spaces between words
+
+
+@dataclass
+class Column:
+    """What the values of one column are like; blank values do not count."""
+
+    name: str
+    counts: Counter[str] = field(default_factory=Counter)
+    nested: bool = False
+    """Some value is a list or an object."""
+
+    @property
+    def many(self) -> bool:
+        """There are more values than were counted."""
+        return len(self.counts) >= MAX_VALUES
+
+    def add(self, values: Iterable[object]) -> None:
+        """Count further values, with numbers and truth values spelled as ``Table.column`` does."""
+        if self.many:
+            return
+        for value in values:
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
+            if isinstance(value, (list, dict, bytes)):
+                self.nested = True
+                return
+            plain = isinstance(value, (bool, int, float))
+            self.counts[value if isinstance(value, str) else json.dumps(value) if plain else str(value)] += 1
+
+    @cached_property
+    def values(self) -> Counter[str]:
+        """Rows of each value without surrounding space."""
+        found: Counter[str] = Counter()
+        for value, rows in self.counts.items():
+            found[value.strip()] += rows
+        return found
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows that were counted."""
+        return self.counts.total()
+
+    @cached_property
+    def numeric(self) -> bool:
+        """All values are finite numbers."""
+        return bool(self.counts) and all(_number(value) is not None for value in self.counts)
+
+    @cached_property
+    def words(self) -> float:
+        """Words of a value, on average; 0 where letters are the smaller part, as in dates and codes."""
+        sample = list(itertools.islice(self.counts, SAMPLE))
+        inked = "".join("".join(value.split()) for value in sample)
+        if sum(map(str.isalpha, inked)) <= len(inked) / 2:
+            return 0.0
+        return sum(len(value.split()) + len(_DENSE.findall(value)) // 2 for value in sample) / len(sample)
+
+    @cached_property
+    def length(self) -> float:
+        """Characters of a value, on average."""
+        return sum(map(len, self.counts)) / max(1, len(self.counts))
+
+
+@dataclass
+class Profile:
+    """The columns that all tables of a task have, and the rows of the domains that files stand for."""
+
+    name: str
+    columns: dict[str, Column] = field(default_factory=dict)
+    domains: Counter[str] = field(default_factory=Counter)
+    first: tuple[str, ...] = ()
+    """The first line, where it should be a header."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How the tables are read, and what to say about it."""
+
+    columns: Columns
+    table: TableFormat
+    profile: Profile
+    notes: tuple[str, ...]
+    """Lines for the user: what was guessed, and what might be wanted besides."""
+    warnings: tuple[str, ...]
+    reasons: Mapping[str, str]
+    """Role → why this column, for those that were guessed."""
+
+    def column(self, role: Role) -> Column:
+        """What is known of the column with this role."""
+        return self.profile.columns[getattr(self.columns, role)]
+
+    def arguments(self) -> dict[str, str]:
+        """The arguments of ``load_task`` that make the guess unnecessary."""
+        roles = ("text", "label", "group") if self.profile.domains else ("text", "label", "domain", "group")
+        return {f"{role}_column": column for role in roles if (column := getattr(self.columns, role)) is not None}
+
+    @property
+    def scale(self) -> bool:
+        """The labels are numbers that need bands."""
+        return _is_scale(self.column("label"))
+
+
+def guess(
+    pieces: Iterable[Piece],
+    given: Mapping[str, str],
+    wanted: Collection[str] = (),
+    *,
+    table: TableFormat = TableFormat(),
+    whole: bool = False,
+) -> Guess:
+    """Decide which columns hold text, label and domain.
+
+    Args:
+        pieces: The tables.
+        given: Role → column, as named by the user; also ``group``.
+        wanted: Names that have to be domains.
+        table: How the bytes are read.
+        whole: Read all rows, and allow a label column of many numbers, because bands will be made of it.
+
+    Raises:
+        DataError: A table cannot be read, or a guess is not safe.
+    """
+    needed = None if whole else {role: role for role in _ROLES} | dict(given)
+    profile = _profile(pieces, table, needed)
+    chosen = {role: role for role in _ROLES if role in profile.columns} | dict(given)
+    if profile.domains:
+        chosen["domain"] = "domain"
+    for named, name in given.items():
+        Table(profile.name, {key: [] for key in profile.columns}, []).column(name, f"--{named}-column")  # or it refuses
+    missing = [role for role in _ROLES if role not in chosen]
+    if missing:
+        _refuse_no_header(profile)
+    reasons: dict[str, str] = {}
+    for role in missing:
+        taken = {*chosen.values(), *(name for name in profile.columns if name.strip().casefold() in _USED)}
+        free = [column for name, column in profile.columns.items() if name not in taken]
+        column, reason = _choose(role, free, profile, wanted, whole)
+        chosen[role], reasons[role] = column.name, reason
+    if "split" not in profile.columns and (split := _split_column(profile)):
+        chosen["split"], reasons["split"] = split, "by its name"
+    _refuse_same(profile, chosen)
+    if not whole:
+        _refuse_labels(profile, profile.columns[chosen["label"]])
+    columns = Columns(**chosen)
+    notes = [*_said(columns, profile, reasons), *_group_hint(columns, profile)]
+    return Guess(columns, table, profile, tuple(notes), tuple(_spaces(columns, profile)), reasons)
+
+
+def _split_column(profile: Profile) -> str | None:
+    """``Split`` for ``split``, if all of it names parts."""
+    found = [name for name in profile.columns if name.casefold() == "split"]
+    if len(found) == 1 and all(value.casefold() in SPLITS for value in profile.columns[found[0]].values):
+        return found[0]
+    return None
+
+
+def _refuse_same(profile: Profile, chosen: Mapping[str, str]) -> None:
+    roles = [role for role in _ROLES if role != "domain" or not profile.domains]
+    for one, other in itertools.combinations(roles, 2):
+        if chosen[one] == chosen[other]:
+            raise DataError(
+                f"{profile.name}: {one} and {other} are the same column",
+                got=repr(chosen[one]),
+                hint=f"say which is which with --{one}-column and --{other}-column",
+            )
+
+
+def _refuse_labels(profile: Profile, label: Column) -> None:
+    """Also a column that was named can hold no classes, though it may count them by numbers."""
+    distinct = len(label.values)
+    if _is_scale(label) and not _counting(label):
+        raise DataError(
+            f"{profile.name}: column {label.name!r} has {distinct} different numbers",
+            expected="a few classes",
+            hint=_bands_hint(profile, label.name),
+        )
+    if distinct > MAX_LABELS and distinct > label.rows / 2:
+        raise DataError(
+            f"{profile.name}: column {label.name!r} has nearly as many values as rows",
+            got=f"{distinct} values in {label.rows} rows",
+            expected="a few classes",
+            hint="name the column of the label with --label-column",
+        )
+
+
+def lookalikes(kind: str, names: Iterable[str]) -> Iterator[str]:
+    """A warning for every set of names that are different only in case or space, or are one number."""
+    alike: dict[object, list[str]] = {}
+    for name in names:
+        number = _number(name)
+        alike.setdefault(" ".join(name.split()).casefold() if number is None else number, []).append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            yield f"{kind}s {' and '.join(map(repr, same))} may be meant as one; they count as {len(same)}"
+
+
+def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) -> str:
+    """A task file for the guessed tables, checked as it would be when it is read.
+
+    Args:
+        found: What was guessed.
+        name: The name of the task.
+        parts: The tables, with paths from the folder of the task file.
+        made_from: The table, for the first line.
+    """
+    profile, columns = found.profile, found.columns
+    lines = [
+        f"# A first version, made from {_quoted(made_from)}: check it with `lowres tasks check`, and change what is wrong."
+    ]
+    lines += [f"name: {_quoted(name)}", "version: 1", "metric: macro_f1    # or accuracy, matthews"]
+    lines += [*_label_lines(found), ""]
+    lines += ["domains:"]
+    domains = profile.domains or found.column("domain").values
+    lines += [f"  - {_quoted(domain)}    # {domains[domain]} rows" for domain in sorted(domains)]
+    lines += ["", "source:", "  kind: files", "  parts:"]
+    for part in parts:
+        lines.append(f"    - path: {_quoted(part.path)}")
+        lines += [f"      {key}: {_quoted(value)}" for key in ("domain", "split") if (value := getattr(part, key))]
+    changed = found.table.model_dump(exclude_defaults=True)
+    if changed:
+        lines += ["", "table:", *(f"  {key}: {_quoted(value)}" for key, value in changed.items())]
+    lines += ["", "columns:"]
+    for role in ("text", "label", "domain", "split", "group"):
+        column = getattr(columns, role)
+        if column in profile.columns and not (role == "domain" and profile.domains):
+            why = found.reasons.get(role)
+            lines.append(f"  {role}: {_quoted(column)}" + (f"    # guessed: {why}" if why else ""))
+    lines += [
+        f"  # group: {_quoted(column)}    # rows with the same value stay together"
+        for column in _group_names(columns, profile)
+    ]
+    lines += ["  id: id"] if "id" in profile.columns else []
+    lines += ["", "# title: …", "# licence: …", ""]
+    text = "\n".join(lines)
+    parse_spec(text.encode(), "the task file to be written")
+    return text
+
+
+def _profile(pieces: Iterable[Piece], form: TableFormat, enough: Mapping[str, str] | None) -> Profile:
+    """Read the tables, each only in part if it has the columns that are enough."""
+    profile: Profile | None = None
+    for piece in pieces:
+        needed = {name for role, name in (enough or {}).items() if role != "domain" or not piece.domain}
+        columns: dict[str, Column] = {}
+        rows = 0
+        for table in read_tables(piece.data, piece.name, form):
+            if profile is None:
+                profile = Profile(
+                    piece.name, columns, first=() if _has_keys(piece.name, form) else tuple(table.columns)
+                )
+            for name, values in table.columns.items():
+                columns.setdefault(name, profile.columns.get(name) or Column(name)).add(values)
+            rows += len(table)
+            if enough is not None and needed <= set(columns):
+                break
+        if profile is None:
+            break
+        profile.columns = {name: column for name, column in columns.items() if name in profile.columns}
+        if piece.domain is not None:
+            profile.domains[piece.domain] += rows
+    if profile is None:
+        raise ValueError("no table")
+    return profile
+
+
+def _has_keys(name: str, form: TableFormat) -> bool:
+    """Whether column names cannot be a row by mistake."""
+    return form.header is not None or ENDINGS.get(PurePath(name).suffix.lower()) not in ("csv", "tsv")
+
+
+def _choose(
+    role: Role, free: Sequence[Column], profile: Profile, wanted: Collection[str], scale: bool
+) -> tuple[Column, str]:
+    """The one column that can have a role, and why."""
+    if role == "domain" and (found := _by_wanted(free, wanted)):
+        return _single(role, found, profile), "it holds the domains asked for"
+    ranked: dict[int, list[Column]] = {}
+    flawed: list[str] = []
+    for column in free:
+        strength = _strength(role, column.name)
+        flaw = _flaw(role, column, strength, scale)
+        if flaw is None:
+            ranked.setdefault(strength, []).append(column)
+        elif strength:
+            flawed.append(f"{column.name!r} {flaw}")
+    if not ranked or (max(ranked) == 0 and role == "domain"):
+        raise _none(role, free, flawed, profile)
+    strength = max(ranked)
+    best = ranked[strength]
+    if strength == 0 and role == "text":
+        best = [column for column in best if 2 * column.length > max(other.length for other in best)]
+    return _single(role, best, profile), "by its name" if strength else "the only one like it"
+
+
+def _by_wanted(free: Sequence[Column], wanted: Collection[str]) -> list[Column]:
+    """The columns that hold most of the names, those with a name of a domain first."""
+    names = {name.strip().casefold() for name in wanted}
+    held = {
+        column.name: len(names & {value.casefold() for value in column.values})
+        for column in free
+        if not column.nested and len(column.values) <= max(MAX_DOMAINS, column.rows // 5)
+    }
+    most = max(held.values(), default=0)
+    found = [column for column in free if most and held.get(column.name) == most]
+    strongest = max((_strength("domain", column.name) for column in found), default=0)
+    return [column for column in found if _strength("domain", column.name) == strongest]
+
+
+def _single(role: Role, found: Sequence[Column], profile: Profile) -> Column:
+    if len(found) == 1:
+        return found[0]
+    names = " or ".join(repr(column.name) for column in found[:4])
+    raise DataError(
+        f"{profile.name}: the {role} could be in column {names}",
+        got="; ".join(f"{column.name!r}: {_like(role, column)}" for column in found[:4]),
+        hint=f"say which, as in --{role}-column {_shell(found[0].name)}",
+    )
+
+
+def _strength(role: Role, name: str) -> int:
+    """3: the name that is the default, in other case; 2: a usual name; 1: one word of it is; 0: none of these."""
+    parts = _name_parts(name)
+    if parts == [role]:
+        return 3
+    if "_".join(parts) in _KNOWN[role]:
+        return 2
+    return int(any(part in _KNOWN[role] for part in parts))
+
+
+def _name_parts(name: str) -> list[str]:
+    """``reviewText``, ``Review Text`` and ``review_text`` are review, text."""
+    return [part for part in re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold()) if part]
+
+
+def _flaw(role: Role, column: Column, strength: int, scale: bool) -> str | None:
+    """Why a column cannot have a role, or None."""
+    distinct, rows = len(column.values), column.rows
+    if column.nested:
+        return "holds lists or objects"
+    if not rows:
+        return "is empty"
+    if role == "text":
+        return _text_flaw(column, strength)
+    if distinct < 2:
+        return "holds one value only"
+    if role == "domain":
+        if distinct > MAX_DOMAINS or distinct > rows / 2:
+            return f"has {distinct} values in {rows} rows"
+        rarest, fewest = min(column.values.items(), key=lambda item: item[1])
+        return f"has {fewest} rows of {rarest!r}" if fewest < MIN_DOMAIN_ROWS else None
+    if _is_scale(column):
+        return None if scale and strength else f"has {distinct} different numbers"
+    if distinct > rows / 2:
+        return f"has {distinct} values in {rows} rows"
+    if not strength and (distinct > MAX_LABELS or rows < 5 * distinct or min(column.values.values()) < 2):
+        return "has too many values"
+    return None
+
+
+def _text_flaw(column: Column, strength: int) -> str | None:
+    distinct, rows = len(column.values), column.rows
+    if column.words < (1.5 if strength >= 2 else 3):
+        return "holds numbers" if column.numeric else "holds no running text"
+    if distinct < (rows / 50 if strength >= 2 else rows / 2):
+        return f"has {distinct} values in {rows} rows"
+    return None
+
+
+def _is_scale(column: Column) -> bool:
+    """More numbers than classes; whole numbers under a name for classes are class numbers."""
+    many = column.numeric and len(column.values) > MAX_NUMBERS
+    return many and not (_counting(column) and _CLASSES & set(_name_parts(column.name)))
+
+
+def _counting(column: Column) -> bool:
+    """All values are 0, 1, 2 …, as class numbers are."""
+    return all(value.isdecimal() for value in column.values)
+
+
+def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Profile) -> DataError:
+    flag = f"--{role}-column"
+    if role == "domain":
+        able = [
+            column.name
+            for column in free
+            if (_strength(role, column.name) and 1 < len(column.values) <= MAX_DOMAINS)
+            or (_flaw(role, column, 0, False) is None and not column.numeric)
+        ]
+        could = f" ({' or '.join(_shell(name) for name in able[:3])}?)" if able else ""
+        return DataError(
+            f"{profile.name}: no column names the domain of a row, and within one domain there is no shift",
+            got="; ".join(flawed) or f"columns {', '.join(map(repr, profile.columns))}",
+            hint=f"name the column with {flag}{could}, or give a folder with one file a domain",
+        )
+    scales = [column.name for column in free if role == "label" and _is_scale(column) and _strength(role, column.name)]
+    return DataError(
+        f"{profile.name}: no column is surely the {role}",
+        got="; ".join(flawed) or f"columns {', '.join(map(repr, profile.columns)) or 'that differ between the files'}",
+        hint=_bands_hint(profile, scales[0]) if scales else f"name it with {flag}",
+    )
+
+
+def _bands_hint(profile: Profile, column: str) -> str:
+    table = str(PurePath(profile.name).parent) if profile.domains else profile.name
+    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}` writes a task file with bands"
+
+
+def _refuse_no_header(profile: Profile) -> None:
+    """A first line with a value of its own column, a number or a whole sentence in it is a row, not a header."""
+    columns = [profile.columns[cell] for cell in profile.first if cell in profile.columns and cell]
+    names = [column.name for column in columns]
+    if names == [str(number) for number in range(len(names))]:  # as pandas names columns that have no name
+        return
+    repeated = any(column.values[column.name] > 1 for column in columns)
+    known = any(_strength(role, name) >= 2 for name in names for role in _ROLES)
+    sentence = any(len(name.split()) > 5 for name in names)
+    number = any(column.numeric and _number(column.name) is not None for column in columns)
+    if repeated or (not known and (sentence or number)):
+        raise DataError(
+            f"{profile.name} seems to have no header: its first line looks like a row",
+            got=", ".join(map(repr, profile.first)),
+            hint="put a line such as text,label,domain on top, or set table: {header: [text, label, domain]} in a task file",
+        )
+
+
+def _said(columns: Columns, profile: Profile, reasons: Mapping[str, str]) -> Iterator[str]:
+    guesses = [
+        f"{role} column {name!r} ({_like(role, profile.columns[name])})"
+        for role in ("text", "label", "domain", "split")
+        if role in reasons and (name := getattr(columns, role))
+    ]
+    if guesses:
+        flags = ", ".join(f"--{role}-column" for role in ("text", "label", "domain") if role in reasons)
+        yield f"guessed: {', '.join(guesses)}" + (f"; to change: {flags}" if flags else "")
+
+
+def _like(role: str, column: Column) -> str:
+    if role == "text":
+        return f"{column.words:.0f} words on average"
+    return f"{len(column.values)} {'domains' if role == 'domain' else 'values'}"
+
+
+def _group_hint(columns: Columns, profile: Profile) -> Iterator[str]:
+    for name in _group_names(columns, profile)[:1]:
+        yield f"column {name!r} may say which rows belong together: --group-column {_shell(name)}"
+
+
+def _group_names(columns: Columns, profile: Profile) -> list[str]:
+    """Columns named like a group whose values come back, and that have no other role."""
+    taken = (columns.text, columns.label, columns.domain)
+    if columns.group is not None:
+        return []
+    return [
+        column.name
+        for column in profile.columns.values()
+        if column.name not in taken
+        and _GROUPS.match("_".join(_name_parts(column.name)))
+        and 1 < len(column.values) < 0.95 * column.rows
+    ]
+
+
+def _spaces(columns: Columns, profile: Profile) -> Iterator[str]:
+    for role in ("label", "domain"):
+        column = profile.columns.get(getattr(columns, role))
+        if column is None or (role == "domain" and profile.domains):
+            continue
+        spaced = [value for value in column.counts if value != value.strip() and value.strip() in column.counts]
+        if spaced:
+            yield f"{role} {spaced[0]!r} is read as {spaced[0].strip()!r}, without the space around it"
+
+
+def _label_lines(found: Guess) -> list[str]:
+    column = found.column("label")
+    numbers = sorted({number for value in column.values if (number := _number(value)) is not None})
+    if found.scale:
+        middle = _median(column)
+        above = next((number for number in numbers if number > middle), middle)
+        if above == middle:  # half of the rows have the highest number
+            middle = numbers[-2]
+        return [
+            f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
+            "bands:    # rows with a number in no band are left out",
+            f"  - {{label: low, at_most: {middle!r}}}",
+            f"  - {{label: high, at_least: {above!r}}}",
+        ]
+    lines = ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in sorted(column.values.items()))]
+    if column.numeric and len(numbers) > 2:
+        half = len(numbers) // 2
+        lines += [
+            "# To make two classes of these numbers, put this in the place of labels:",
+            "# labels: [low, high]",
+            "# bands:",
+            f"#   - {{label: low, at_most: {numbers[half - 1]:g}}}",
+            f"#   - {{label: high, at_least: {numbers[-half]:g}}}",
+        ]
+    return lines
+
+
+def _median(column: Column) -> float:
+    """The smallest number that at least half of the rows do not exceed."""
+    passed = 0
+    for number, rows in sorted((float(value), rows) for value, rows in column.values.items()):
+        passed += rows
+        if 2 * passed >= column.rows:
+            return number
+    raise ValueError("an empty column")
+
+
+def _quoted(value: object) -> str:
+    """A YAML scalar on one line, whatever is in it."""
+    import yaml
+
+    if not isinstance(value, str):
+        return str(value)
+    readable = value.isprintable()
+    plain = yaml.safe_dump(value, allow_unicode=readable, width=math.inf).removesuffix("\n").removesuffix("\n...")
+    if "\n" not in plain:
+        return plain
+    return yaml.safe_dump(value, allow_unicode=readable, width=math.inf, default_style='"').removesuffix("\n")
+
+
+def _shell(name: str) -> str:
+    """A name as a word of a shell command, on one line."""
+    return shlex.quote(" ".join(name.split()))
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
