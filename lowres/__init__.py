@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lowres.errors import LowresError, UserError
+from lowres.errors import LowresError, UserError, nearest
 
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
@@ -22,4 +22,10 @@ def __getattr__(name: str) -> Any:
     """The library's names, imported when first asked for."""
     if name in _HOME:
         return getattr(import_module(f"lowres.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'lowres' has no attribute {name!r}")
+    close = [] if name.startswith("_") else nearest(name, __all__)
+    said = f", did you mean {' or '.join(close)}?" if close else ""
+    raise AttributeError(f"module 'lowres' has no attribute {name!r}{said}", name=name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

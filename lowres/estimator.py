@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.tokens import Tokens
 from lowres.errors import UserError
+from lowres.library import check_reach
 from lowres.models import classifier as models
 from lowres.models.backbone import find_backbone
 from lowres.models.device import resolve
-from lowres.settings import parse
-from lowres.training.fit import Fit, LoRA, Part, Recipe
+from lowres.study.config import build_config
+from lowres.training.fit import Fit, Part
 from lowres.training.loop import LoopEngine
 
 TASK = "classifier"
 """Name in the seeds: the same texts, labels and draw give the same model."""
+
+
+class InputError(UserError, ValueError):
+    """Texts or labels that cannot be used; a ``ValueError`` too, which scikit-learn expects for them."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -39,11 +46,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         precision: ``auto``, ``fp32`` or ``bf16``, for training; answers are given in fp32.
 
     After ``fit``: ``classes_``, sorted; ``model_``, the trained ``lowres.models.classifier.Classifier``.
+
+    Texts are a list, a tuple, a pandas Series or an array of shape [rows]. Labels are all text, all bool or all numbers.
+    Copies for worker processes (joblib) work, also of a fitted one. To keep a model, ``save`` it: a pickle depends on
+    versions and paths, and runs what it names when it is read.
     """
 
     def __init__(
         self,
-        backbone: str = "minilm",
+        backbone: str | Path = "minilm",
         shots: int | None = None,
         draw: int = 0,
         recipe: Mapping[str, Any] | None = None,
@@ -63,31 +74,33 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Trains on texts [rows] and labels [rows].
 
         Raises:
-            UserError: Not texts, other numbers of texts and labels, fewer than two classes, too few rows for the shots.
+            InputError: Not texts, an empty text, other numbers of texts and labels, labels of mixed kinds, one class only.
+            UserError: Too few rows for the shots, or a setting that is wrong.
         """
-        texts, given = _texts(X), np.asarray(list(y))
+        texts, given = _texts(X), _labels(y)
         if len(texts) != len(given):
-            raise UserError("texts and labels differ in number", got=f"{len(texts)} texts, {len(given)} labels")
-        self.classes_ = np.unique(given)
-        if len(self.classes_) < 2:
-            raise UserError("a classifier needs at least two classes", got=len(self.classes_))
-        names = tuple(str(label) for label in self.classes_)
-        if len(set(names)) < len(names):
-            raise UserError("labels of different types are spelled the same", got=", ".join(names))
+            raise InputError("texts and labels differ in number", got=f"{len(texts)} texts, {len(given)} labels")
+        classes = np.unique(given)
+        if len(classes) < 2:
+            raise InputError("a classifier needs at least two classes", got=f"{len(classes)} class, {len(texts)} texts")
+        names = tuple(str(label) for label in classes)
+        given_settings = {"recipe": self.recipe or {}, "lora": self.lora or {}}
+        config = build_config({**given_settings, "device": self.device, "precision": self.precision})
         ids = tuple(str(number) for number in range(len(texts)))
         rows = Rows(TASK, ids, tuple(texts), tuple(str(label) for label in given), ids)
+        if self.shots is not None and self.shots < 1:
+            raise UserError(f"shots: got {self.shots}, expected at least 1, or None for all rows")
         if self.shots is not None:
             rows = splits.shots(TASK, rows, self.shots, self.draw)
-        found, machine = find_backbone(self.backbone), resolve(self.device, self.precision)
-        fit = Fit(
-            (Part(rows),), names, TASK, self.draw,
-            adapter=parse(LoRA, self.lora or {}, "lora"), recipe=parse(Recipe, self.recipe or {}, "recipe"),
-        )  # fmt: skip
+        fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.lora, recipe=config.recipe)
+        found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
+        check_reach(found, config)
         tokens = Tokens(found.folder / "tokenizer.json", found.pad_id)
         engine = LoopEngine(found, tokens, machine.device, machine.precision)
         ((_, fitted),) = engine.fit_many([fit], {})
         if isinstance(fitted, Exception):
             raise fitted
+        self.classes_ = classes
         self.model_ = models.Classifier(
             backbone=found, adapter=engine.adapter_config(fit), tensors=fitted.adapter, head=fitted.head, labels=names,
             max_length=fit.recipe.max_length, pooling=found.pooling, normalise=fit.recipe.normalise, tokenizer=found.folder,
@@ -110,6 +123,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         return self.model_.save(folder)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters, arrays and paths; the encoder is loaded again where the copy is used."""
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            state["model_"] = replace(state["model_"])
+        return state
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
@@ -117,10 +137,48 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _texts(X: Iterable[str]) -> list[str]:
-    if isinstance(X, str):
-        raise UserError("one text was given where a list is needed", got=X[:60], expected="[text, …]")
+    """The texts as a list of plain ``str``."""
+    shape = getattr(X, "shape", None)
+    if isinstance(X, str | bytes):
+        raise InputError("one text was given where a list is needed", got=X[:60], expected="[text, …]")
+    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or (shape is not None and len(shape) != 1):
+        raise InputError(
+            "X is no list of texts",
+            got=type(X).__name__ + (f" of shape {tuple(shape)}" if shape is not None else ""),
+            expected="one text a row: a list, a Series, an array of shape [rows]",
+            hint="of a DataFrame give one column, such as X['text']" if shape is not None else None,
+        )
     texts = list(X)
-    wrong = next((number for number, text in enumerate(texts) if not isinstance(text, str)), None)
-    if wrong is not None:
-        raise UserError(f"item {wrong} is no text", got=type(texts[wrong]).__name__, expected="str")
-    return texts
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"item {number} is no text", got=type(text).__name__, expected="str")
+        if not text.strip():
+            raise InputError(f"item {number} is an empty text", hint="leave such rows out")
+    return [str(text) for text in texts]
+
+
+def _labels(y: Any) -> npt.NDArray[Any]:
+    """The labels as one array of text, bool or numbers."""
+    if y is None:
+        raise InputError("Classifier requires y to be passed, but the target y is None")
+    listed = np.asarray(list(y), dtype=object) if not hasattr(y, "shape") and isinstance(y, Iterable) else y
+    try:
+        given = column_or_1d(listed, warn=True)
+        kinds = {_kind(label) for label in given.tolist()}
+        if len(kinds) > 1:
+            raise InputError("labels of different kinds", got=", ".join(sorted(kinds)), expected="all of one kind")
+        given = np.asarray(given.tolist()) if given.dtype == object else given
+        check_classification_targets(given)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError("labels that cannot be learned", got=error) from error
+    return np.asarray(given)
+
+
+def _kind(label: object) -> str:
+    if isinstance(label, str):
+        return "text"
+    if isinstance(label, bool):
+        return "bool"
+    return "number" if isinstance(label, int | float) else type(label).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Study:
 
     def __init__(
         self,
-        task: str | None = None,
+        task: str | Path | None = None,
         *,
         sources: Iterable[str] = (),
         targets: Iterable[str] = (),
@@ -57,7 +58,13 @@ class Study:
     ) -> None:
         if config is None:
             given = {"task": task, "source": _names(sources), "target": _names(targets), **options}
-            config = build_config({name: value for name, value in given.items() if value is not None})
+            config = build_config(
+                {
+                    name: str(value) if isinstance(value, Path) else value
+                    for name, value in given.items()
+                    if value is not None
+                }
+            )
         if config.task is None:
             raise UserError("no task given", expected="a shipped task, a task file or a table", hint="lowres tasks ls")
         self.config, self.downloads = config, downloads
@@ -83,8 +90,9 @@ class Study:
 
     @cached_property
     def plan(self) -> Plan:
-        """Cells and distinct fits; nothing is trained."""
-        return make_plan(self.config, self.task)
+        """Cells and distinct fits; nothing is trained. Its config names the columns that were guessed."""
+        columns: dict[str, Any] = dict(self.task.columns)
+        return make_plan(replace(self.config, **columns), self.task)
 
     @cached_property
     def machine(self) -> Machine:
@@ -98,20 +106,7 @@ class Study:
         Raises:
             UserError: The recipe keeps more tokens than the backbone can number, or more layers are to live than it has.
         """
-        longest = self.config.recipe.max_length
-        if longest > self.backbone.longest:
-            raise UserError(
-                f"recipe.max_length is too long for backbone {self.backbone.name}",
-                got=longest,
-                expected=f"at most {self.backbone.longest}",
-            )
-        live = self.config.lora.live_layers
-        if live is not None and live > self.backbone.layers:
-            raise UserError(
-                f"backbone {self.backbone.name} has not so many layers",
-                got=f"--live-layers {live}",
-                expected=f"1 to {self.backbone.layers}, or all",
-            )
+        check_reach(self.backbone, self.config)
         return Environment(self.backbone.fingerprint, self.config.engine, self.machine.precision, numerics())
 
     @cached_property
@@ -201,6 +196,23 @@ class Study:
         result = StudyResult(outcome, self.engine, self.backbone, self.store, self.folder, summarise(outcome))
         result.write(origin)
         return result
+
+
+def check_reach(backbone: Backbone, config: StudyConfig) -> None:
+    """Raises a ``UserError`` where the recipe keeps more tokens, or adapts more layers, than the backbone has."""
+    longest, live = config.recipe.max_length, config.lora.live_layers
+    if longest > backbone.longest:
+        raise UserError(
+            f"recipe.max_length is too long for backbone {backbone.name}",
+            got=longest,
+            expected=f"at most {backbone.longest}",
+        )
+    if live is not None and live > backbone.layers:
+        raise UserError(
+            f"backbone {backbone.name} has not so many layers",
+            got=f"--live-layers {live}",
+            expected=f"1 to {backbone.layers}, or all",
+        )
 
 
 def _names(given: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, doctor, model, predict, run, store, tasks
+from lowres.cli import catalogue, complete, doctor, model, predict, run, store, tasks
 from lowres.cli.talk import INTERRUPTED
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(tasks.tasks, name="tasks", help="Tasks: labelled texts with domain
 app.add_typer(catalogue.models, name="models", help="Backbones: pretrained encoders.")
 app.add_typer(catalogue.methods, name="methods", help="Methods: recipes made of fits.")
 app.add_typer(store.store, name="store", help="The store: every fit and prediction, kept.")
+complete.complete(app)
 
 
 def _version(wanted: bool) -> None:

@@ -40,6 +40,8 @@ def fit(
     from lowres.study.config import build_config
 
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+    for line in study.task.notes:
+        say(line)
     model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw)
     folder = model.save(out)
     for score in model.about["scores"]:
@@ -82,6 +84,8 @@ def evaluate(
         domain_column=domain_column,
         progress=DownloadProgress(),
     )
+    for line in loaded.notes:
+        say(line)
     domain = loaded.domain(on)
     rows = domain.test if split == "test" else domain.dev
     found = score(load(adapter, backbone=backbone), rows)

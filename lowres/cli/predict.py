@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from lowres.cli.talk import guarded, say
-from lowres.data.texts import FORMATS, read_texts
+from lowres.data.texts import FORMATS, Item, read_texts
 from lowres.files import replacing
 
-BATCH = 256
+if TYPE_CHECKING:
+    from lowres.models.classifier import Classifier
+
+CHUNK = 1024
+"""Rows that are held, sorted by length and answered at once."""
+FORGET = 8
+"""Chunks after which the tokens of the texts seen so far are let go."""
+NAMED_ROWS = 5
+"""Bad rows that are named at the end."""
 
 
 @guarded
@@ -33,39 +42,56 @@ def predict(
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
 ) -> None:
-    """Answer with a saved adapter: one JSON object a row with label and probabilities, in order."""
-    from json import dumps
+    """Answer with a saved adapter: one JSON object a row with label and probabilities, in order.
 
+    A row that cannot be read is marked in its place, and the exit code is 1.
+    """
     from lowres.errors import unknown_name
     from lowres.models.classifier import load_classifier
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     model = load_classifier(adapter, backbone=backbone)
-    bad = 0
+    faults, named = 0, list[str]()
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
-        while chunk := list(itertools.islice(rows, BATCH)):
-            answers = iter(model.predict_proba([text for _, text, fault in chunk if fault is None]))
-            for number, _, fault in chunk:
-                if fault is not None:
-                    bad += 1
-                    out.write(dumps({"row": number, "error": fault}, ensure_ascii=False) + "\n")
-                    continue
-                row = next(answers)
-                scores = {label: round(float(value), 6) for label, value in zip(model.labels, row, strict=True)}
-                answer = {"label": model.labels[int(row.argmax())], "probabilities": scores}
-                out.write(dumps(answer, ensure_ascii=False) + "\n")
-    if bad:
-        say(f"{bad} {'row' if bad == 1 else 'rows'} could not be read; marked in the output")
+        for count in itertools.count():
+            chunk = list(itertools.islice(rows, CHUNK))
+            if not chunk:
+                break
+            if count % FORGET == 0:
+                vars(model).pop("_tokens", None)
+            out.writelines(_answers(model, chunk))
+            out.flush()
+            bad = [str(number) for number, _, fault in chunk if fault is not None]
+            faults, named = faults + len(bad), (named + bad)[:NAMED_ROWS]
+    if faults:
+        more = ", …" if faults > NAMED_ROWS else ""
+        say(f"could not be read, marked in the output: {faults} of the rows ({', '.join(named)}{more})")
         raise typer.Exit(1)
 
 
+def _answers(model: Classifier, chunk: list[Item]) -> Iterator[str]:
+    """One line a row."""
+    from json import dumps
+
+    rows = iter(model.predict_proba([text for _, text, fault in chunk if fault is None]))
+    for number, _, fault in chunk:
+        answer: dict[str, object] = {"row": number, "error": fault}
+        if fault is None:
+            row = next(rows)
+            scores = {label: round(float(value), 6) for label, value in zip(model.labels, row, strict=True)}
+            answer = {"label": model.labels[int(row.argmax())], "probabilities": scores}
+        yield dumps(answer, ensure_ascii=False) + "\n"
+
+
 def _open(path: Path, files: ExitStack) -> IO[str]:
+    """A file takes its place when it is whole; a pipe or a terminal is written as it is."""
     from lowres.errors import UserError
 
     try:
-        return files.enter_context(replacing(path))
+        plain = path.exists() and not path.is_file() and not path.is_dir()
+        return files.enter_context(path.open("w", encoding="utf-8") if plain else replacing(path))
     except OSError as error:
         raise UserError(f"{path} cannot be written", got=error.strerror) from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowres.results import StudyResult
     from lowres.study.plan import Estimate
 
-FORMATS = ("table", "markdown", "json", "html", "csv")
+FORMATS = ("table", "markdown", "json", "html", "latex", "csv")
 
 
 @study_flags
@@ -94,7 +94,7 @@ def report(
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
     from lowres.errors import UserError, unknown_name
-    from lowres.report import csv, html, markdown, terminal
+    from lowres.report import csv, html, latex, markdown, terminal
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -111,12 +111,15 @@ def report(
         ) from error
     if format == "table":
         terminal.show(summary, console())
-    else:
-        put(
-            {"markdown": markdown.render, "json": Summary.to_json, "html": html.render, "csv": csv.render}[format](
-                summary
-            )
-        )
+        return
+    renderers = {
+        "markdown": markdown.render,
+        "json": Summary.to_json,
+        "html": html.render,
+        "latex": latex.render,
+        "csv": csv.render,
+    }
+    put(renderers[format](summary))
 
 
 def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
@@ -125,6 +128,8 @@ def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
 
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     study.plan  # noqa: B018 - faults of the request come before a backbone is fetched
+    for line in study.task.notes:
+        say(line)
     return study
 
 
