@@ -80,6 +80,7 @@ class Study:
             label_column=config.label_column,
             domain_column=config.domain_column,
             group_column=config.group_column,
+            wanted=(*config.source, *config.target),
             progress=self.downloads,
         )
 

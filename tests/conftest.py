@@ -10,6 +10,7 @@ import pytest
 from lowres import seeds
 from lowres.data.task import Task, load_task
 from lowres.models.backbone import Backbone, find_backbone
+from tests.offline import pytest_configure, pytest_runtest_protocol  # noqa: F401 - no test reaches the network
 
 SHAPES = ("bert", "roberta", "distilbert", "electra")
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "ugly")

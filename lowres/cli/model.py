@@ -67,6 +67,9 @@ def evaluate(
     domain_column: Annotated[
         str | None, typer.Option(help="Column of the domain, for a table.", show_default=False)
     ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column that says which rows belong together, for a table.", show_default=False)
+    ] = None,
 ) -> None:
     """Score a saved adapter on one domain; prints every metric as JSON."""
     from json import dumps
@@ -82,6 +85,8 @@ def evaluate(
         text_column=text_column,
         label_column=label_column,
         domain_column=domain_column,
+        group_column=group_column,
+        wanted=(on,),
         progress=DownloadProgress(),
     )
     for line in loaded.notes:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1024
 """Rows that are held, sorted by length and answered at once."""
-FORGET = 8
-"""Chunks after which the tokens of the texts seen so far are let go."""
 NAMED_ROWS = 5
 """Bad rows that are named at the end."""
 
@@ -56,12 +54,7 @@ def predict(
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
-        for count in itertools.count():
-            chunk = list(itertools.islice(rows, CHUNK))
-            if not chunk:
-                break
-            if count % FORGET == 0:
-                vars(model).pop("_tokens", None)
+        while chunk := list(itertools.islice(rows, CHUNK)):
             out.writelines(_answers(model, chunk))
             out.flush()
             bad = [str(number) for number, _, fault in chunk if fault is not None]

@@ -23,26 +23,22 @@ class Tokens:
     Args:
         path: A ``tokenizer.json``.
         pad_id: Token id that fills up a batch.
+        remember: Off where texts do not come again, as in a service that answers for ever.
     """
 
     path: Path
     pad_id: int
+    remember: bool = True
     _known: dict[tuple[str, int], tuple[TokenArray, bool]] = field(default_factory=dict)
     _loaded: tokenizers.Tokenizer | None = None
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
         """Token ids with special tokens, cut at ``max_length``; one array a text."""
-        missing = list({text for text in texts if (text, max_length) not in self._known})
-        if missing:
-            tokenizer = self._tokenizer(max_length)
-            for text, coded in zip(missing, tokenizer.encode_batch([_clean(text) for text in missing]), strict=True):
-                self._known[text, max_length] = np.array(coded.ids, dtype=np.int32), bool(coded.overflowing)
-        return [self._known[text, max_length][0] for text in texts]
+        return [ids for ids, _ in self._coded(texts, max_length)]
 
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""
-        self.encode(texts, max_length)
-        return float(np.mean([self._known[text, max_length][1] for text in texts])) if texts else 0.0
+        return float(np.mean([cut for _, cut in self._coded(texts, max_length)])) if texts else 0.0
 
     def pad(self, arrays: Sequence[TokenArray]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids and mask, both [texts, longest of these texts]."""
@@ -69,6 +65,16 @@ class Tokens:
             positions = ranked[begin:end]
             yield positions, *self.pad([arrays[position] for position in positions])
             begin = end
+
+    def _coded(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenArray, bool]]:
+        """Token ids of each text, and whether it was cut."""
+        known = self._known if self.remember else {}
+        missing = list({text for text in texts if (text, max_length) not in known})
+        if missing:
+            tokenizer = self._tokenizer(max_length)
+            for text, coded in zip(missing, tokenizer.encode_batch([_clean(text) for text in missing]), strict=True):
+                known[text, max_length] = np.array(coded.ids, dtype=np.int32), bool(coded.overflowing)
+        return [known[text, max_length] for text in texts]
 
     def _tokenizer(self, max_length: int) -> tokenizers.Tokenizer:
         if self._loaded is None:

@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,46 @@ from lowres.errors import LowresError, UserError
 from lowres.models import adapters, encoder
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
 from lowres.models.card import model_card
+from lowres.settings import parse, shown
 
 if TYPE_CHECKING:
     from torch import nn
 
 SCHEMA = 1
+MAX_JSON_BYTES = 16 * 1024 * 1024
 Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which backbone an adapter belongs to, and where it was."""
+
+    name: str
+    hub_id: str | None
+    revision: str | None
+    folder: str | None
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """``lowres.json``."""
+
+    schema: Literal[1]
+    labels: tuple[str, ...]
+    pooling: str
+    normalise: bool
+    max_length: int
+    backbone: Origin
+    about: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) < max(2, len(self.labels)):
+            raise ValueError("labels: expected at least two different names")
+        if self.pooling not in ("mean", "cls"):
+            raise ValueError(f"pooling: got {shown(self.pooling)}, expected mean or cls")
+        if self.max_length < 1:
+            raise ValueError("max_length: expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -92,8 +126,7 @@ class Classifier:
             UserError: The folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / "lowres.json").is_file() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds something else", hint="choose an empty or new folder")
+        check_place(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
             draft = Path(place) / "adapter"
@@ -119,21 +152,14 @@ class Classifier:
                 folder / "adapter_model.safetensors",
             )
         save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
-        record = {
-            "schema": SCHEMA,
-            "labels": list(self.labels),
-            "pooling": self.pooling,
-            "normalise": self.normalise,
-            "max_length": self.max_length,
-            "backbone": {
-                "name": self.backbone.name,
-                "hub_id": self.backbone.hub_id,
-                "revision": self.backbone.revision,
-                "folder": None if self.backbone.hub_id else str(self.backbone.folder),
-                "weights_sha256": self.backbone.weights_sha256,
-            },
-            "about": dict(self.about),
-        }
+        origin = Origin(
+            name=self.backbone.name,
+            hub_id=self.backbone.hub_id,
+            revision=self.backbone.revision,
+            folder=None if self.backbone.hub_id else str(self.backbone.folder),
+            weights_sha256=self.backbone.weights_sha256,
+        )
+        record = asdict(Record(1, self.labels, self.pooling, self.normalise, self.max_length, origin, dict(self.about)))
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "README.md").write_text(model_card(record, adapted=self.adapter is not None), encoding="utf-8")
         for name in TOKENIZER_FILES:
@@ -150,7 +176,7 @@ class Classifier:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.tokenizer / "tokenizer.json", self.backbone.pad_id)
+        return Tokens(self.tokenizer / "tokenizer.json", self.backbone.pad_id, remember=False)
 
 
 def load_classifier(
@@ -167,65 +193,127 @@ def load_classifier(
     Raises:
         UserError: No adapter folder, a damaged one, or one made for another backbone.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
-    if not (folder / "lowres.json").is_file():
+    record = _record(folder)
+    head = _tensors(folder, "head.safetensors")
+    adapter, tensors = None, {}
+    if (folder / "adapter_config.json").is_file():
+        adapter, tensors = _json(folder / "adapter_config.json"), _tensors(folder, "adapter_model.safetensors")
+        adapters.check_config(adapter, tensors)
+    origin = record.backbone
+    found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)
+    if found.weights_sha256 != origin.weights_sha256:
+        raise UserError(
+            f"adapter folder {folder} was made for other weights",
+            got=f"backbone {found.name} {found.weights_sha256[:12]}…",
+            expected=f"{origin.name} {origin.weights_sha256[:12]}…",
+        )
+    shapes = {"weight": (len(record.labels), found.hidden), "bias": (len(record.labels),)}
+    if {name: value.shape for name, value in head.items()} != shapes:
+        raise UserError(
+            f"adapter folder {folder}: the head does not fit",
+            got=_sizes({name: value.shape for name, value in head.items()}),
+            expected=f"{_sizes(shapes)}, for {len(record.labels)} labels and backbone {found.name}",
+        )
+    if record.max_length > found.longest:
+        raise UserError(
+            f"adapter folder {folder} keeps more tokens than its backbone can number",
+            got=f"max_length {record.max_length}",
+            expected=f"at most {found.longest}",
+        )
+    return Classifier(
+        backbone=found,
+        adapter=adapter,
+        tensors=tensors,
+        head=head,
+        labels=record.labels,
+        max_length=record.max_length,
+        pooling=record.pooling,
+        normalise=record.normalise,
+        tokenizer=folder if (folder / "tokenizer.json").is_file() else found.folder,
+        about=record.about,
+        device=device,
+        precision=precision,
+    )
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a place for an adapter folder that holds something else."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
+    if folder.exists() and not (folder / "lowres.json").is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds something else", hint="choose an empty or new folder")
+
+
+def _record(folder: Path) -> Record:
+    path = folder / "lowres.json"
+    if not path.is_file():
         raise UserError(
             f"{folder} is no adapter folder",
             got="no lowres.json",
             hint="give a folder such as runs/NAME/best/TARGET-SHOTS",
         )
+    content = _json(path)
+    if content.get("schema") != SCHEMA:
+        raise UserError(
+            f"adapter folder {folder} is of a format that this version does not read",
+            got=f"schema {shown(content.get('schema'))}",
+            expected=f"schema {SCHEMA}",
+            hint="take the version of lowres that wrote it, or train it again",
+        )
+    return parse(Record, content, f"adapter folder {folder} is damaged: lowres.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
     try:
-        record = json.loads((folder / "lowres.json").read_text(encoding="utf-8"))
-        head = load_file(folder / "head.safetensors")
-        config = folder / "adapter_config.json"
-        adapter = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else None
-        tensors = load_file(folder / "adapter_model.safetensors") if adapter is not None else {}
-        origin = record["backbone"]
-        found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)
-        classifier = Classifier(
-            backbone=found,
-            adapter=adapter,
-            tensors=tensors,
-            head=head,
-            labels=tuple(record["labels"]),
-            max_length=int(record["max_length"]),
-            pooling=str(record["pooling"]),
-            normalise=bool(record["normalise"]),
-            tokenizer=folder if (folder / "tokenizer.json").is_file() else found.folder,
-            about=record["about"],
-            device=device,
-            precision=precision,
+        with path.open("rb") as stream:
+            data = stream.read(MAX_JSON_BYTES + 1)
+        loaded = json.loads(data) if len(data) <= MAX_JSON_BYTES else "more than is read"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"adapter folder {path.parent} is damaged: {path.name}", got=reason) from error
+    if not isinstance(loaded, dict):
+        raise UserError(
+            f"adapter folder {path.parent} is damaged: {path.name}", got=shown(loaded), expected="an object"
         )
-        shapes = head["weight"].shape, head["bias"].shape
+    return loaded
+
+
+def _tensors(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
+    """Finite numbers from a safetensors file; no other format is read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not (folder / name).is_file():
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl"))
+        raise UserError(
+            f"adapter folder {folder} has no {name}",
+            got=", ".join(others) or None,
+            hint="other formats of weights are never read" if others else "copy the whole folder",
+        )
+    try:
+        loaded: dict[str, npt.NDArray[Any]] = load_file(folder / name)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f"adapter folder {folder} is damaged", got=f"{type(error).__name__}: {error}") from error
-    if shapes != ((len(classifier.labels), found.hidden), (len(classifier.labels),)):
-        raise UserError(
-            f"adapter folder {folder}: the head does not fit",
-            got=shapes[0],
-            expected=(len(classifier.labels), found.hidden),
-        )
-    if found.weights_sha256 != origin["weights_sha256"]:
-        raise UserError(
-            f"adapter folder {folder} was made for other weights",
-            got=f"backbone {found.name} {found.weights_sha256[:12]}…",
-            expected=f"{origin['name']} {origin['weights_sha256'][:12]}…",
-        )
-    return classifier
+        raise UserError(f"adapter folder {folder} is damaged: {name}", got=error) from error
+    if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in loaded.values()):
+        raise UserError(f"adapter folder {folder} is damaged: {name}", got="what are no finite numbers")
+    return loaded
 
 
-def _find(origin: Mapping[str, Any], given: str | None) -> Backbone:
+def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
+
+
+def _find(origin: Origin, given: str | None) -> Backbone:
     """The backbone an adapter names. Nothing is downloaded but a catalogue entry with a pinned hash."""
     if given is not None:
         return find_backbone(given)
-    if origin["name"] in NAMED:
-        return find_backbone(origin["name"])
-    if origin["folder"] and Path(origin["folder"]).is_dir():
-        return find_backbone(origin["folder"])
+    if origin.name in NAMED:
+        return find_backbone(origin.name)
+    if origin.folder and Path(origin.folder).is_dir():
+        return find_backbone(origin.folder)
     raise UserError(
-        f"the backbone of this adapter is not here: {origin['hub_id'] or origin['folder']}",
+        f"the backbone of this adapter is not here: {origin.hub_id or origin.folder}",
         hint="name it: --backbone FOLDER or --backbone HUB-ID",
     )
