@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,8 +61,13 @@ class Assembled:
     left_out: tuple[Finding, ...]
 
 
-def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
+def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = ()) -> Assembled:
     """Read all tables of a task.
+
+    Args:
+        spec: The task file.
+        pieces: Its tables.
+        wanted: Domains that need every label; none named: all of them.
 
     Raises:
         DataError: Anything that makes the rows unusable, with file and line.
@@ -80,7 +85,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece]) -> Assembled:
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
     labels = _names("label", spec.labels, (raw.label for raw in raws))
-    _check_labels(raws, labels, domains)
+    _check_labels(raws, labels, domains, wanted)
     return Assembled(
         labels,
         {domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain], texts) for domain in domains},
@@ -218,7 +223,7 @@ def _names(kind: str, listed: tuple[str, ...], found: Iterable[str]) -> tuple[st
     return listed
 
 
-def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...]) -> None:
+def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...], wanted: Collection[str]) -> None:
     for raw in raws:
         if raw.label not in labels:
             close = nearest(raw.label, labels)
@@ -232,7 +237,7 @@ def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, 
         raise DataError("all rows have one label", got=", ".join(labels) or "no rows", expected="two labels or more")
     by_domain = {domain: sorted({raw.label for raw in raws if raw.domain == domain}) for domain in domains}
     for domain, found in by_domain.items():
-        if len(found) < len(labels):
+        if len(found) < len(labels) and (domain in wanted or not wanted):
             missing = ", ".join(repr(label) for label in labels if label not in found)
             raise DataError(
                 f"labels differ between domains: domain {domain!r} has no row of {missing}",

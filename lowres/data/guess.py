@@ -6,21 +6,18 @@ A guess needs a reason that only one column gives; otherwise the table is refuse
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import re
 import shlex
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final, Literal
 
 from lowres.data.assemble import SPLITS
+from lowres.data.profile import Column, Profile, as_number, profile_tables
 from lowres.data.sources import Piece
-from lowres.data.spec import Columns, FilePart, TableFormat, parse_spec
-from lowres.data.tables import ENDINGS, Table, read_tables
+from lowres.data.spec import Columns, TableFormat
+from lowres.data.tables import Table
 from lowres.errors import DataError
 
 Role = Literal["domain", "text", "label"]
@@ -32,10 +29,6 @@ MAX_DOMAINS: Final = 200
 MAX_NUMBERS: Final = 20
 """Different numbers in a label column from which it is a scale, not a set of classes."""
 MIN_DOMAIN_ROWS: Final = 5
-MAX_VALUES: Final = 10_000
-"""Different values of a column that are looked at; a column with more of them is read no further."""
-SAMPLE: Final = 1000
-"""Different values in which words are counted."""
 
 _NAMES: Final[dict[Role, str]] = {
     "domain": "domain source platform genre topic channel country language lang locale product site website shop store"
@@ -53,78 +46,6 @@ _GROUPS: Final = re.compile(
 )
 _USED: Final = ("id", "split")
 """Columns that are used by their name, and are no candidates for another role."""
-_DENSE = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # Thai, Japanese, Chinese: no spaces between words
-
-
-@dataclass
-class Column:
-    """What the values of one column are like; blank values do not count."""
-
-    name: str
-    counts: Counter[str] = field(default_factory=Counter)
-    nested: bool = False
-    """Some value is a list or an object."""
-
-    @property
-    def many(self) -> bool:
-        """There are more values than were counted."""
-        return len(self.counts) >= MAX_VALUES
-
-    def add(self, values: Iterable[object]) -> None:
-        """Count further values, with numbers and truth values spelled as ``Table.column`` does."""
-        if self.many:
-            return
-        for value in values:
-            if value is None or (isinstance(value, str) and not value.strip()):
-                continue
-            if isinstance(value, (list, dict, bytes)):
-                self.nested = True
-                return
-            plain = isinstance(value, (bool, int, float))
-            self.counts[value if isinstance(value, str) else json.dumps(value) if plain else str(value)] += 1
-
-    @cached_property
-    def values(self) -> Counter[str]:
-        """Rows of each value without surrounding space."""
-        found: Counter[str] = Counter()
-        for value, rows in self.counts.items():
-            found[value.strip()] += rows
-        return found
-
-    @cached_property
-    def rows(self) -> int:
-        """Rows that were counted."""
-        return self.counts.total()
-
-    @cached_property
-    def numeric(self) -> bool:
-        """All values are finite numbers."""
-        return bool(self.counts) and all(_number(value) is not None for value in self.counts)
-
-    @cached_property
-    def words(self) -> float:
-        """Words of a value, on average; 0 where letters are the smaller part, as in dates and codes."""
-        sample = list(itertools.islice(self.counts, SAMPLE))
-        inked = "".join("".join(value.split()) for value in sample)
-        if sum(map(str.isalpha, inked)) <= len(inked) / 2:
-            return 0.0
-        return sum(len(value.split()) + len(_DENSE.findall(value)) // 2 for value in sample) / len(sample)
-
-    @cached_property
-    def length(self) -> float:
-        """Characters of a value, on average."""
-        return sum(map(len, self.counts)) / max(1, len(self.counts))
-
-
-@dataclass
-class Profile:
-    """The columns that all tables of a task have, and the rows of the domains that files stand for."""
-
-    name: str
-    columns: dict[str, Column] = field(default_factory=dict)
-    domains: Counter[str] = field(default_factory=Counter)
-    first: tuple[str, ...] = ()
-    """The first line, where it should be a header."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +97,7 @@ def guess(
         DataError: A table cannot be read, or a guess is not safe.
     """
     needed = None if whole else {role: role for role in _ROLES} | dict(given)
-    profile = _profile(pieces, table, needed)
+    profile = profile_tables(pieces, table, needed)
     chosen = {role: role for role in _ROLES if role in profile.columns} | dict(given)
     if profile.domains:
         chosen["domain"] = "domain"
@@ -242,85 +163,11 @@ def lookalikes(kind: str, names: Iterable[str]) -> Iterator[str]:
     """A warning for every set of names that are different only in case or space, or are one number."""
     alike: dict[object, list[str]] = {}
     for name in names:
-        number = _number(name)
+        number = as_number(name)
         alike.setdefault(" ".join(name.split()).casefold() if number is None else number, []).append(name)
     for same in alike.values():
         if len(same) > 1:
             yield f"{kind}s {' and '.join(map(repr, same))} may be meant as one; they count as {len(same)}"
-
-
-def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) -> str:
-    """A task file for the guessed tables, checked as it would be when it is read.
-
-    Args:
-        found: What was guessed.
-        name: The name of the task.
-        parts: The tables, with paths from the folder of the task file.
-        made_from: The table, for the first line.
-    """
-    profile, columns = found.profile, found.columns
-    lines = [
-        f"# A first version, made from {_quoted(made_from)}: check it with `lowres tasks check`, and change what is wrong."
-    ]
-    lines += [f"name: {_quoted(name)}", "version: 1", "metric: macro_f1    # or accuracy, matthews"]
-    lines += [*_label_lines(found), ""]
-    lines += ["domains:"]
-    domains = profile.domains or found.column("domain").values
-    lines += [f"  - {_quoted(domain)}    # {domains[domain]} rows" for domain in sorted(domains)]
-    lines += ["", "source:", "  kind: files", "  parts:"]
-    for part in parts:
-        lines.append(f"    - path: {_quoted(part.path)}")
-        lines += [f"      {key}: {_quoted(value)}" for key in ("domain", "split") if (value := getattr(part, key))]
-    changed = found.table.model_dump(exclude_defaults=True)
-    if changed:
-        lines += ["", "table:", *(f"  {key}: {_quoted(value)}" for key, value in changed.items())]
-    lines += ["", "columns:"]
-    for role in ("text", "label", "domain", "split", "group"):
-        column = getattr(columns, role)
-        if column in profile.columns and not (role == "domain" and profile.domains):
-            why = found.reasons.get(role)
-            lines.append(f"  {role}: {_quoted(column)}" + (f"    # guessed: {why}" if why else ""))
-    lines += [
-        f"  # group: {_quoted(column)}    # rows with the same value stay together"
-        for column in _group_names(columns, profile)
-    ]
-    lines += ["  id: id"] if "id" in profile.columns else []
-    lines += ["", "# title: …", "# licence: …", ""]
-    text = "\n".join(lines)
-    parse_spec(text.encode(), "the task file to be written")
-    return text
-
-
-def _profile(pieces: Iterable[Piece], form: TableFormat, enough: Mapping[str, str] | None) -> Profile:
-    """Read the tables, each only in part if it has the columns that are enough."""
-    profile: Profile | None = None
-    for piece in pieces:
-        needed = {name for role, name in (enough or {}).items() if role != "domain" or not piece.domain}
-        columns: dict[str, Column] = {}
-        rows = 0
-        for table in read_tables(piece.data, piece.name, form):
-            if profile is None:
-                profile = Profile(
-                    piece.name, columns, first=() if _has_keys(piece.name, form) else tuple(table.columns)
-                )
-            for name, values in table.columns.items():
-                columns.setdefault(name, profile.columns.get(name) or Column(name)).add(values)
-            rows += len(table)
-            if enough is not None and needed <= set(columns):
-                break
-        if profile is None:
-            break
-        profile.columns = {name: column for name, column in columns.items() if name in profile.columns}
-        if piece.domain is not None:
-            profile.domains[piece.domain] += rows
-    if profile is None:
-        raise ValueError("no table")
-    return profile
-
-
-def _has_keys(name: str, form: TableFormat) -> bool:
-    """Whether column names cannot be a row by mistake."""
-    return form.header is not None or ENDINGS.get(PurePath(name).suffix.lower()) not in ("csv", "tsv")
 
 
 def _choose(
@@ -469,7 +316,7 @@ def _refuse_no_header(profile: Profile) -> None:
     repeated = any(column.values[column.name] > 1 for column in columns)
     known = any(_strength(role, name) >= 2 for name in names for role in _ROLES)
     sentence = any(len(name.split()) > 5 for name in names)
-    number = any(column.numeric and _number(column.name) is not None for column in columns)
+    number = any(column.numeric and as_number(column.name) is not None for column in columns)
     if repeated or (not known and (sentence or number)):
         raise DataError(
             f"{profile.name} seems to have no header: its first line looks like a row",
@@ -496,11 +343,11 @@ def _like(role: str, column: Column) -> str:
 
 
 def _group_hint(columns: Columns, profile: Profile) -> Iterator[str]:
-    for name in _group_names(columns, profile)[:1]:
+    for name in group_names(columns, profile)[:1]:
         yield f"column {name!r} may say which rows belong together: --group-column {_shell(name)}"
 
 
-def _group_names(columns: Columns, profile: Profile) -> list[str]:
+def group_names(columns: Columns, profile: Profile) -> list[str]:
     """Columns named like a group whose values come back, and that have no other role."""
     taken = (columns.text, columns.label, columns.domain)
     if columns.group is not None:
@@ -524,64 +371,6 @@ def _spaces(columns: Columns, profile: Profile) -> Iterator[str]:
             yield f"{role} {spaced[0]!r} is read as {spaced[0].strip()!r}, without the space around it"
 
 
-def _label_lines(found: Guess) -> list[str]:
-    column = found.column("label")
-    numbers = sorted({number for value in column.values if (number := _number(value)) is not None})
-    if found.scale:
-        middle = _median(column)
-        above = next((number for number in numbers if number > middle), middle)
-        if above == middle:  # half of the rows have the highest number
-            middle = numbers[-2]
-        return [
-            f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
-            "bands:    # rows with a number in no band are left out",
-            f"  - {{label: low, at_most: {middle!r}}}",
-            f"  - {{label: high, at_least: {above!r}}}",
-        ]
-    lines = ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in sorted(column.values.items()))]
-    if column.numeric and len(numbers) > 2:
-        half = len(numbers) // 2
-        lines += [
-            "# To make two classes of these numbers, put this in the place of labels:",
-            "# labels: [low, high]",
-            "# bands:",
-            f"#   - {{label: low, at_most: {numbers[half - 1]:g}}}",
-            f"#   - {{label: high, at_least: {numbers[-half]:g}}}",
-        ]
-    return lines
-
-
-def _median(column: Column) -> float:
-    """The smallest number that at least half of the rows do not exceed."""
-    passed = 0
-    for number, rows in sorted((float(value), rows) for value, rows in column.values.items()):
-        passed += rows
-        if 2 * passed >= column.rows:
-            return number
-    raise ValueError("an empty column")
-
-
-def _quoted(value: object) -> str:
-    """A YAML scalar on one line, whatever is in it."""
-    import yaml
-
-    if not isinstance(value, str):
-        return str(value)
-    readable = value.isprintable()
-    plain = yaml.safe_dump(value, allow_unicode=readable, width=math.inf).removesuffix("\n").removesuffix("\n...")
-    if "\n" not in plain:
-        return plain
-    return yaml.safe_dump(value, allow_unicode=readable, width=math.inf, default_style='"').removesuffix("\n")
-
-
 def _shell(name: str) -> str:
     """A name as a word of a shell command, on one line."""
     return shlex.quote(" ".join(name.split()))
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

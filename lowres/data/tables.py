@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from lowres.data.encodings import not_text, signed
 from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
 
@@ -121,7 +122,7 @@ def read_tables(
 
 
 def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, rows: int | None) -> Iterator[Table]:
-    encoding = _signed(form.encoding)
+    encoding = signed(form.encoding)
     delimited = kind != "jsonl" and (form.quoting or kind == "csv")
     try:
         with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="" if delimited else "\n") as stream:
@@ -131,7 +132,7 @@ def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, 
                 yield from _delimited(stream, name, form, "\t" if kind == "tsv" else ",", rows)
     except UnicodeError:
         with _open(source, name) as raw:
-            raise _not_text(raw, name, encoding) from None
+            raise not_text(raw, name, encoding) from None
 
 
 def _open(source: bytes | Path, name: str) -> IO[bytes]:
@@ -139,37 +140,6 @@ def _open(source: bytes | Path, name: str) -> IO[bytes]:
         return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
     except OSError as error:
         raise DataError(f"cannot read {name}", got=error.strerror) from None
-
-
-def _signed(encoding: str) -> str:
-    """The encoding under which a byte order mark is no text."""
-    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-
-
-def _not_text(raw: IO[bytes], name: str, encoding: str) -> DataError:
-    """What to say of a file that is not in its encoding: the first broken line and the likely encoding."""
-    number, line, start = 1, b"", 0
-    for number, line in enumerate(raw, start=1):  # noqa: B007
-        try:
-            line.decode(encoding)
-        except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            break
-    rest = raw.read(1 << 20)
-    raw.seek(0)
-    if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-        guess = "utf-16"
-    elif not rest and len(line) - start < 4 and line[start] >= 0xC2:
-        return DataError(
-            f"{name}, line {number}: the file ends within a character", hint="it looks truncated: copy it again"
-        )
-    else:
-        guess = "cp1252" if re.search(rb"[\x80-\x9f]", line + rest) else "latin-1"
-    return DataError(
-        f"{name}, line {number}: not {encoding.removesuffix('-sig')}",
-        got=f"byte 0x{line[start]:02x}; the file looks like {guess}",
-        hint=f"convert it (iconv -f {guess} -t utf-8) or set table: {{encoding: {guess}}} in a task file",
-    )
 
 
 def unescape(text: str, times: int) -> str:
@@ -272,13 +242,13 @@ def _jsonl(stream: Iterable[str], name: str, skip: int, size: int | None) -> Ite
 
 def _document(source: bytes | Path, name: str, encoding: str) -> object:
     """A JSON document as Python values."""
-    encoding = _signed(encoding)
+    encoding = signed(encoding)
     try:
         with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="\n") as stream:
             text = stream.read(MAX_DOCUMENT + 1)
     except UnicodeError:
         with _open(source, name) as raw:
-            raise _not_text(raw, name, encoding) from None
+            raise not_text(raw, name, encoding) from None
     if len(text) > MAX_DOCUMENT:
         raise DataError(
             f"{name} is too big for one JSON document",

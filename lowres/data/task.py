@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,9 @@ from typing import Final
 from lowres import seeds
 from lowres.data import sources
 from lowres.data.assemble import SPLITS, Assembled, assemble
-from lowres.data.guess import Guess, draft, guess, lookalikes
+from lowres.data.draft import draft
+from lowres.data.encodings import guess_encoding
+from lowres.data.guess import Guess, guess, lookalikes
 from lowres.data.leaks import Finding
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
@@ -151,7 +153,8 @@ def load_task(
         label_column: See ``text_column``.
         domain_column: See ``text_column``.
         group_column: See ``text_column``.
-        wanted: Names that have to be domains; a column that holds them is the domain column.
+        wanted: The domains that will be used: a column that holds them is the domain column, and only they need rows of
+            every label. None named: all of them.
         progress: Told about downloads.
 
     Raises:
@@ -166,11 +169,13 @@ def load_task(
             raise UserError(
                 f"{flags} only go with a table", got=str(name_or_path), hint="set columns: in the task file"
             )
-        return _build(read_spec(path), path.parent, progress)
+        return _build(read_spec(path), path.parent, progress, wanted=wanted)
     folder, source = _tables(path)
-    found = guess(sources.read_pieces(source, folder), given, wanted)
+    form, notes = _form(folder, source)
+    found = guess(sources.read_pieces(source, folder), given, wanted, table=form)
+    found = replace(found, notes=(*notes, *found.notes))
     spec = TaskSpec(name=_name(path.resolve().stem), source=source, columns=found.columns, table=found.table)
-    return _build(spec, folder, progress, found)
+    return _build(spec, folder, progress, found, wanted)
 
 
 def draft_task(
@@ -205,7 +210,7 @@ def draft_task(
     base, source = _tables(path)
     given = _given(text_column, label_column, domain_column, group_column)
     try:
-        found = guess(sources.read_pieces(source, base), given, whole=True)
+        found = guess(sources.read_pieces(source, base), given, table=_form(base, source)[0], whole=True)
     except DataError as error:
         likely = re.search(r"\{encoding: ([\w-]+)\}", error.hint or "")
         if likely is None:
@@ -256,6 +261,21 @@ def _tables(path: Path) -> tuple[Path, FilesSource]:
     return folder, FilesSource(kind="files", parts=parts)
 
 
+def _form(folder: Path, source: FilesSource) -> tuple[TableFormat, list[str]]:
+    """How the tables are written, with a line for the user where that is not UTF-8."""
+    texts = [folder / part.path for part in source.parts if not part.path.lower().endswith(".parquet")]
+    found = set()
+    for path in texts:
+        with sources.check_file(path).open("rb") as raw:
+            found.add(guess_encoding(raw))
+    encoding = found.pop() if len(found) == 1 else None
+    if encoding in (None, "utf-8"):
+        return TableFormat(), []
+    names = ", ".join(path.name for path in texts[:3]) + (", …" if len(texts) > 3 else "")
+    note = f"guessed: {names} is not UTF-8 but {encoding}; if letters look wrong, convert it or write a task file"
+    return TableFormat(encoding=encoding), [note]
+
+
 def _folder_parts(folder: Path) -> tuple[FilePart, ...]:
     """``<domain>.<split>.jsonl`` or ``<domain>.jsonl`` (or another kind of table), or ``train.csv`` and ``test.csv`` with
     a column for the domain; other files are left alone.
@@ -275,8 +295,14 @@ def _folder_parts(folder: Path) -> tuple[FilePart, ...]:
     return tuple(parts)
 
 
-def _build(spec: TaskSpec, folder: Path, progress: sources.Progress | None, found: Guess | None = None) -> Task:
-    assembled = assemble(spec, sources.read_pieces(spec.source, folder, progress))
+def _build(
+    spec: TaskSpec,
+    folder: Path,
+    progress: sources.Progress | None,
+    found: Guess | None = None,
+    wanted: Collection[str] = (),
+) -> Task:
+    assembled = assemble(spec, sources.read_pieces(spec.source, folder, progress), wanted)
     prepared = prepare(assembled)
     domains = {
         name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowres.data import guess as module
+from lowres.data import draft as draft_module
+from lowres.data import profile as module
 from lowres.data.guess import guess, lookalikes
 from lowres.data.sources import Piece
 from lowres.data.spec import parse_spec
@@ -186,16 +187,36 @@ def test_odd_tables_are_the_plain_table(tmp_path: Path, name: str, data: bytes) 
     assert (plain.notes, set(plain.columns.values())) == ((), {"text", "label", "domain"})
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16"])
-def test_other_encodings_are_refused_and_drafted(tmp_path: Path, encoding: str) -> None:
-    mark = "é" if encoding == "latin-1" else "é“"
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("latin-1", "é"), ("cp1252", "“déjà vu” für 5 €"), ("cp1252", "¿qué tal, señor?"), ("utf-16", "é“ 👍 привет")],
+)
+def test_an_encoding_that_is_sure_is_read_and_said(tmp_path: Path, encoding: str, mark: str) -> None:
+    read_as = "cp1252" if encoding == "latin-1" else encoding
     data = written(PLAIN | {"text": [f"{text} {mark}" for text in TEXTS]}).encode(encoding)
-    with pytest.raises(DataError, match=rf"not utf-8\n.*looks like {encoding}"):
-        load(tmp_path, "x.csv", data)
-    (tmp_path / "t.yaml").write_text(draft_task(tmp_path / "x.csv", folder=tmp_path), encoding="utf-8")
-    task = load_task(tmp_path / "t.yaml")
-    assert task.spec.table.encoding == encoding
+    task = load(tmp_path, "x.csv", data)
+    assert task.notes[0].startswith(f"guessed: x.csv is not UTF-8 but {read_as};")
     assert task.domain("shop").test.texts[0].endswith(mark)
+    (tmp_path / "t.yaml").write_text(draft_task(tmp_path / "x.csv", folder=tmp_path), encoding="utf-8")
+    drafted = load_task(tmp_path / "t.yaml")
+    assert drafted.spec.table.encoding == read_as
+    assert drafted.domain("shop").test.texts[0].endswith(mark)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("koi8-r", "привет"),
+        ("cp1251", "очень хорошо"),
+        ("cp1250", "była łąka"),
+        ("shift-jis", "とても良い"),
+        ("cp1253", "καλημέρα"),
+    ],
+)
+def test_an_encoding_that_is_not_sure_is_refused(tmp_path: Path, encoding: str, mark: str) -> None:
+    data = written(PLAIN | {"text": [f"{text} {mark}" for text in TEXTS]}).encode(encoding)
+    with pytest.raises(DataError, match=r"not utf-8\n.*looks like"):
+        load(tmp_path, "x.csv", data)
 
 
 def test_labels_that_are_no_strings(tmp_path: Path) -> None:
@@ -328,7 +349,9 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 @given(st.lists(NAMES.map(str.strip), min_size=2, max_size=4, unique=True), NAMES.map(str.strip))
 def test_no_name_breaks_out_of_a_draft(names: list[str], column: str) -> None:
-    quoted = [module._quoted(name) for name in names]
+    quoted = [draft_module._quoted(name) for name in names]
     assert all(len(text.splitlines()) == 1 and text.isprintable() for text in quoted)
     assert yaml.safe_load("\n".join(f"  - {text}    # 3 rows" for text in quoted)) == names
-    assert yaml.safe_load(f"columns:\n  text: {module._quoted(column)}    # guessed") == {"columns": {"text": column}}
+    assert yaml.safe_load(f"columns:\n  text: {draft_module._quoted(column)}    # guessed") == {
+        "columns": {"text": column}
+    }
