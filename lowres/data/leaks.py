@@ -202,7 +202,8 @@ class GramCounter:
         from scipy.sparse import csr_matrix
 
         sizes = np.concatenate([np.zeros(0, dtype=np.int64), *self._sizes])
-        ranked = np.sort(np.concatenate([np.zeros(0, dtype=np.uint64), *self._codes]))
+        ranked = np.concatenate([np.zeros(0, dtype=np.uint64), *self._codes])
+        ranked.sort()
         known = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
         del ranked
         columns, kept = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
