@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 1000
+"""Characters of one line of a message at the most."""
 
 
 class LowresError(Exception):
@@ -29,7 +33,7 @@ class UserError(LowresError):
         second = "; ".join(
             f"{name} {_short(value)}" for name, value in (("got", got), ("expected", expected)) if value is not None
         )
-        super().__init__("\n".join(line for line in (what, second, hint) if line))
+        super().__init__("\n".join(_short(line, LONGEST) for line in (what, second, hint) if line))
 
 
 class DataError(UserError):
@@ -46,6 +50,21 @@ class StoreError(LowresError):
 
 class FitError(LowresError):
     """One fit could not be trained; others go on."""
+
+
+def clean(text: str, keep: str = "") -> str:
+    """Text from data for people's eyes: what could steer a terminal, turn a line around or end it becomes �.
+
+    Args:
+        text: Whatever a file holds.
+        keep: Such characters that are wanted, as ends of lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in keep or unicodedata.category(character) == "Zs" else "�"
+        for character in text
+    )
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -65,5 +84,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str | None = 
 
 
 def _short(value: object, limit: int = 300) -> str:
-    text = " ".join(str(value).split())
+    value = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    text = clean(" ".join(str(value).split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"

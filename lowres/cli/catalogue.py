@@ -16,10 +16,10 @@ methods = typer.Typer(no_args_is_help=True)
 @guarded
 def models_ls() -> None:
     """List the backbones known by name; any local folder or hub id works too."""
-    from lowres.models.backbone import NAMED
+    from lowres.models.backbone import NAMED, is_kept
 
     for name, spec in NAMED.items():
-        put(f"{name:12} {spec.about}")
+        put(f"{name:14} {'in the cache' if is_kept(name) else 'not fetched':12}  {spec.about}")
 
 
 @models.command("fetch")

@@ -31,7 +31,12 @@ def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()
     parameters = [_parameter("task", Annotated[str | None, typer.Argument(help=help_of["task"], show_default=False)])]
     for item in fields:
         flag = "--" + item.name.replace("_", "-")
-        option = typer.Option(flag, help=item.metadata["help"] + _shown(item.default), show_default=False)
+        option = typer.Option(
+            flag,
+            help=item.metadata["help"] + _shown(item.default),
+            show_default=False,
+            metavar="INTEGER" if item.type in ("int", "int | None") else None,
+        )
         parameters.append(_parameter(item.name, Annotated[_kind(item), option]))
     live = typer.Option(help="Adapt only the top so many layers: all, or a number. Default: all.", show_default=False)
     parameters.append(_parameter("live_layers", Annotated[str | None, live]))
@@ -60,9 +65,7 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 
 
 def _kind(item: dataclasses.Field[Any]) -> Any:
-    """Flags hold lists as text with commas; None stands for a flag that was not given."""
-    if item.type in ("int", "int | None"):
-        return int | None
+    """Flags hold numbers, and lists with commas, as text that ``build_config`` reads; None stands for one not given."""
     return bool | None if item.type == "bool" else str | None
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from lowres.errors import LowresError
+from lowres.errors import LowresError, UserError, clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED = 130
+PATH_FAULTS = {
+    getattr(errno, name) for name in ("EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS")
+}
+"""What the system says of a path that was given and cannot be used."""
 
 
 def guarded(command: F) -> F:
@@ -27,6 +32,8 @@ def guarded(command: F) -> F:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **options: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
         try:
             return command(*args, **options)
         except LowresError as error:
@@ -43,6 +50,9 @@ def guarded(command: F) -> F:
         except Exception as error:
             if os.environ.get("LOWRES_DEBUG"):
                 raise
+            if isinstance(error, OSError) and error.errno in PATH_FAULTS and error.filename is not None:
+                say(f"error: {UserError('a path cannot be used', got=f'{error.strerror}: {error.filename}')}")
+                raise typer.Exit(UserError.exit_code) from None
             say(f"error: {type(error).__name__}: {error}\nnot expected; LOWRES_DEBUG=1 shows where it comes from")
             raise typer.Exit(1) from None
 
@@ -62,10 +72,7 @@ def put(text: str) -> None:
 
 def plain(text: str) -> str:
     """The text without control characters, lines kept."""
-    return "".join(
-        character if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"} else "�"
-        for character in text
-    )
+    return clean(text, keep="\n\t")
 
 
 def console() -> Console:
@@ -133,5 +140,5 @@ class DownloadProgress:
         left = f", {(now - began) * (total - done) / done:.0f} s left" if total and done else ""
         of = f" of {total / 1e6:.0f}" if total else ""
         end = "\r" if sys.stderr.isatty() else "\n"
-        sys.stderr.write(f"fetching {name}: {done / 1e6:.0f}{of} MB{left}   {end}")
+        sys.stderr.write(f"fetching {plain(name)}: {done / 1e6:.0f}{of} MB{left}   {end}")
         sys.stderr.flush()

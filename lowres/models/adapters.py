@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.errors import UserError, unknown_name
+from lowres.settings import shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,9 +49,7 @@ def adapted_linears(model: nn.Module, linears: str, live_layers: int | None) -> 
             found.append((int(match.group(1)), name))
     layers = max((layer for layer, _ in found), default=-1) + 1
     if not found:
-        raise UserError(
-            f"no linear of {type(model).__name__} matches {linears!r}", hint="try --set adapter.linears=all"
-        )
+        raise UserError(f"no linear of {type(model).__name__} matches {linears!r}", hint="try --set lora.linears=all")
     if live_layers is not None and not 1 <= live_layers <= layers:
         raise UserError("no such number of live layers", got=live_layers, expected=f"1 to {layers}, or all")
     lowest = 0 if live_layers is None else layers - live_layers
@@ -64,17 +63,41 @@ def attach(model: nn.Module, *, rank: int, alpha: int, linears: str, live_layers
     )
 
 
+def check_config(config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Compares ``adapter_config.json`` with the tensors beside it, before memory of its size is taken.
+
+    Raises:
+        UserError: It is of another kind, lacks a part, or does not belong to the tensors.
+    """
+    kind, modules = config.get("peft_type", "LORA"), config.get("target_modules")
+    if kind != "LORA" or isinstance(modules, str):
+        named = [f"target_modules {modules}"] if isinstance(modules, str) else []
+        raise _foreign([f"peft_type {kind}", *named])
+    if not isinstance(modules, list) or not modules or not all(isinstance(name, str) for name in modules):
+        raise UserError("adapter_config.json names no target_modules", expected="a list of names")
+    for name in ("r", "lora_alpha"):
+        value = config.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"adapter_config.json has no usable {name}", got=value, expected="a whole number from 1")
+    ranks = {value.shape[:1] for name, value in tensors.items() if ".lora_A." in name}
+    if ranks != {(config["r"],)}:
+        found = "tensors of rank " + (", ".join(str(rank) for shape in sorted(ranks) for rank in shape) or "0")
+        raise UserError(
+            "adapter_config.json and adapter_model.safetensors differ", got=found, expected=f"rank {config['r']}"
+        )
+
+
 def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     """The encoder with an empty LoRA adapter of these PEFT settings, in evaluation mode.
 
     Raises:
-        UserError: The settings ask for something that would be left out silently.
+        UserError: The settings ask for something that would be left out silently, or name no linears of this encoder.
     """
     from peft import LoraConfig, get_peft_model
 
     known = LoraConfig(
-        r=int(config["r"]),
-        lora_alpha=int(config["lora_alpha"]),
+        r=config["r"],
+        lora_alpha=config["lora_alpha"],
         lora_dropout=0.0,
         bias="none",
         task_type="FEATURE_EXTRACTION",
@@ -82,20 +105,30 @@ def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     )
     plain = known.to_dict()
     foreign = [
-        f"{name}={value!r}"
+        f"{name}: {shown(value)}"
         for name, value in config.items()
         if name not in PROVENANCE and value and name in plain and value != plain[name] and name != "target_modules"
     ]
-    if str(config.get("peft_type", "LORA")) != "LORA" or isinstance(config["target_modules"], str) or foreign:
-        raise UserError(
-            "this adapter is of a kind that is not read",
-            got=", ".join([str(config.get("peft_type", "LORA")), *foreign]) or str(config["target_modules"]),
-            expected="plain LoRA with a list of target_modules",
-        )
+    if foreign:
+        raise _foreign(foreign)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is being replaced
-        wrapped: nn.Module = get_peft_model(model, known)
+        try:
+            wrapped: nn.Module = get_peft_model(model, known)
+        except ValueError as error:
+            names = known.target_modules or ()
+            raise UserError(
+                "the adapter does not fit this backbone", got=f"target_modules {', '.join(names)}"
+            ) from error
     return wrapped.eval()
+
+
+def _foreign(found: list[str]) -> UserError:
+    return UserError(
+        "this adapter is of a kind that is not read",
+        got=", ".join(found),
+        expected="plain LoRA with a list of target_modules",
+    )
 
 
 def peft_config(model: nn.Module) -> dict[str, Any]:

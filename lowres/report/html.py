@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lowres.analysis.summary import Summary
+from lowres.errors import clean
 from lowres.report.markdown import HOW
-from lowres.report.tables import READING, clean, heading, tables, verdicts
+from lowres.report.tables import READING, heading, tables, verdicts
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -26,7 +27,7 @@ def render(summary: Summary) -> str:
         fits=summary.fits,
         warnings=[clean(line) for line in summary.warnings],
         seconds=summary.seconds.total,
-        version=summary.lowres,
+        version=clean(summary.lowres),
         zero=zero,
         bars=bars,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from lowres.analysis.summary import Summary
-from lowres.report.tables import READING, Table, clean, heading, tables, verdicts
+from lowres.errors import clean
+from lowres.report.tables import READING, Table, heading, tables, verdicts
 
 MARKUP = frozenset("\\`*_|<>!&#")
-"""Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, which is parted."""
+"""Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, ``://`` or ``www.``,
+which are parted."""
 HOW = (
     "Intervals are 95 %, over draws and test groups together (variance components, t quantiles with Satterthwaite degrees"
     " of freedom; recovery by Fieller). Verdicts are adjusted by Holm over the methods of a pair and budget."
@@ -33,7 +35,7 @@ def render(summary: Summary) -> str:
         HOW,
         "",
         f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
-        f" {fits.failed} failed; {summary.seconds.total:.0f} s. lowres {summary.lowres}.",
+        f" {fits.failed} failed; {summary.seconds.total:.0f} s. lowres {_escape(clean(summary.lowres))}.",
         "",
     ]
     return "\n".join(parts)
@@ -50,4 +52,5 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(f"\\{character}" if character in MARKUP else character for character in text).replace("](", "]\\(")
+    marked = "".join(f"\\{character}" if character in MARKUP else character for character in text)
+    return marked.replace("](", "]\\(").replace("://", "\\://").replace("www.", "www\\.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from lowres.analysis.summary import Estimate, Score, Summary, Transfer, Verdict
+from lowres.errors import clean as clean
 
 MISSING = "–"
 READING = (
@@ -18,12 +18,22 @@ READING = (
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first column is left-aligned, the others right."""
+    """Cells as text, clean of what could steer a terminal; the first column is left-aligned, the others right."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    def __post_init__(self) -> None:
+        cleaned = {
+            "title": clean(self.title),
+            "header": tuple(map(clean, self.header)),
+            "rows": tuple(tuple(map(clean, row)) for row in self.rows),
+            "note": clean(self.note, keep="\n"),
+        }
+        for name, value in cleaned.items():
+            object.__setattr__(self, name, value)
 
 
 def tables(summary: Summary) -> list[Table]:
@@ -43,9 +53,11 @@ def verdicts(summary: Summary) -> list[str]:
     compared = [one.method for one in summary.transfer if one.net_transfer is not None]
     method = "source-then-target" if "source-then-target" in compared else next(iter(compared), None)
     return [
-        f"{clean(verdict.source)} → {clean(verdict.target)}, {verdict.shots} labels a class"
-        + (f", {method}: " if method != "source-then-target" else ": ")
-        + _verdict(verdict, _transfer(summary, method, verdict.source, verdict.target, verdict.shots))
+        clean(
+            f"{verdict.source} → {verdict.target}, {verdict.shots} labels a class"
+            + (f", {method}: " if method != "source-then-target" else ": ")
+            + _verdict(verdict, _transfer(summary, method, verdict.source, verdict.target, verdict.shots))
+        )
         for verdict in summary.verdicts
         if verdict.source is not None and verdict.target is not None and verdict.method == method and verdict.shots
     ]
@@ -54,8 +66,8 @@ def verdicts(summary: Summary) -> list[str]:
 def heading(summary: Summary) -> str:
     """One line: what was studied."""
     study = summary.study
-    return (
-        f"{clean(study.task)} v{study.task_version} · {clean(study.backbone)} · {study.metric} · {study.seeds} draws"
+    return clean(
+        f"{study.task} v{study.task_version} · {study.backbone} · {study.metric} · {study.seeds} draws"
         f" · row cap {study.row_cap}" + (f" · at most {study.limit} test rows a domain" if study.limit else "")
     )
 
@@ -86,13 +98,6 @@ def percent(found: Estimate | None) -> str:
     return text.replace("-", "−")
 
 
-def clean(text: str) -> str:
-    """Text from data without control or direction characters, on one line."""
-    return "".join(
-        "�" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} else character for character in text
-    )
-
-
 def _pairs(summary: Summary) -> list[tuple[str, str]]:
     return [
         (source, target) for source in summary.study.sources for target in summary.study.targets if source != target
@@ -111,7 +116,7 @@ def _mean(score: Score | None) -> str:
 def _drops(summary: Summary) -> Table:
     rows = tuple(
         (
-            f"{clean(one.source)} → {clean(one.target)}",
+            f"{one.source} → {one.target}",
             _mean(_score(summary, "source-only", one.source, one.source, 0)),
             _mean(_score(summary, "source-only", one.source, one.target, 0)),
             estimate(one.source_drop),
@@ -128,7 +133,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
     budgets = sorted({0, *summary.study.shots})
     most = max(budgets)
     header = (
-        f"{clean(source)} → {clean(target)}",
+        f"{source} → {target}",
         *(f"{shots} a class" if shots else "0 shots" for shots in budgets),
         f"recovery at {most}",
     )
@@ -149,7 +154,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
     note = f"ceiling (target-full, {summary.study.row_cap} rows): {estimate(ceiling, digits=2)}" if ceiling else ""
     if reasons:
         note += f"\nno recovery: {sorted(str(reason) for reason in reasons)[0]}"
-    return Table(f"What wins it back: {clean(source)} → {clean(target)}", header, tuple(rows), note)
+    return Table(f"What wins it back: {source} → {target}", header, tuple(rows), note)
 
 
 def _overall(summary: Summary) -> list[Table]:
@@ -161,7 +166,7 @@ def _overall(summary: Summary) -> list[Table]:
             estimate(one.score, digits=2),
             estimate(one.net_transfer, digits=2),
             percent(one.recovery) if one.method != "source-only" else MISSING,
-            f"{number(one.worst_pair.mean)} {clean(one.worst_pair.source)} → {clean(one.worst_pair.target)}",
+            f"{number(one.worst_pair.mean)} {one.worst_pair.source} → {one.worst_pair.target}",
         )
         for one in summary.overall
     )

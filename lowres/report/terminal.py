@@ -7,7 +7,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lowres.analysis.summary import Summary
-from lowres.report.tables import Table, clean, tables, verdicts
+from lowres.errors import clean
+from lowres.report.tables import Table, tables, verdicts
 
 
 def show(summary: Summary, console: Console) -> None:

@@ -13,11 +13,15 @@ from lowres.errors import UserError, nearest
 from lowres.methods.catalogue import DEFAULT
 from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
-from lowres.settings import parse, setting
+from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
 from lowres.training.fit import LoRA, Recipe
 
-MAX_CONFIG_BYTES = 256 * 1024
 ENGINES = ("loop",)
+MOST_DRAWS = 1000
+MOST = 1_000_000
+"""Of anything else that is a number."""
+MOST_RANK = 1024
+"""As wide as the widest small encoder; a higher rank only takes memory."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,12 @@ class StudyConfig:
 
     def _faults(self) -> list[str | None]:
         return [
-            _at_least("seeds", self.seeds, 1),
+            _at_least("seeds", self.seeds, 1) or _at_most("seeds", self.seeds, MOST_DRAWS),
             _at_least("source-rows", self.source_rows, 2),
             _at_least("limit", self.limit, 2),
             "shots: give at least one number" if not self.shots else None,
             *(_at_least("shots", budget, 0) for budget in self.shots),
-            f"shots: {list(self.shots)} repeats a number" if len(set(self.shots)) < len(self.shots) else None,
-            *(_repeated(name, getattr(self, name)) for name in ("source", "target", "methods")),
+            *(_repeated(name, getattr(self, name)) for name in ("shots", "source", "target", "methods")),
             _one_of("engine", self.engine, ENGINES),
             _one_of("precision", self.precision, PRECISIONS),
             _one_of("device", self.device, DEVICES),
@@ -75,6 +78,8 @@ class StudyConfig:
         ]
 
 
+DEVICE_FILES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever their ending."""
 LISTS = ("source", "target", "shots", "methods")
 ALIASES = {"live_layers": "lora.live_layers"}
 
@@ -85,21 +90,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: No such file, no YAML, or no mapping.
     """
-    import yaml
-
-    file = Path(path)
     try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"config {file} is larger than {MAX_CONFIG_BYTES // 1024} KiB")
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"config {file} could not be read", got=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"config {file} is no YAML that can be read", got=error) from error
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_YAML_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UserError(f"config {path} could not be read", got=getattr(error, "strerror", error)) from error
+    loaded = load_yaml(data, f"config {path}")
     if not isinstance(loaded, dict):
-        raise UserError(
-            f"config {file} holds no names with values", got=type(loaded).__name__, expected="source: movie …"
-        )
+        raise UserError(f"config {path} holds no names with values", got=shown(loaded), expected="source: movie …")
     return {str(name): value for name, value in loaded.items() if name != "provenance"}
 
 
@@ -118,7 +116,8 @@ def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, se
     for text in sets:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
-            raise UserError(f"--set {text}", got="no '='", expected="key=value, such as recipe.learning_rate=5e-4")
+            got = "no key before '='" if sign else "no '='"
+            raise UserError(f"--set {text}", got=got, expected="key=value, such as recipe.learning_rate=5e-4")
         _put(merged, name.strip().replace("-", "_"), value.strip())
     for name, value in given.items():
         _put(merged, name, value)
@@ -141,8 +140,10 @@ def _put(merged: dict[str, Any], name: str, value: Any) -> None:
     for part in path:
         deeper = place.setdefault(part, {})
         if not isinstance(deeper, dict):
-            raise UserError(f"setting {name}", got=f"{part} has a value of its own")
+            raise UserError(f"setting {name} is set twice", got=f"{part} has a value of its own")
         place = deeper
+    if isinstance(place.get(last), dict):
+        raise UserError(f"setting {name} has a value of its own", got=f"{name}.{next(iter(place[last]))} as well")
     place[last] = value
 
 
@@ -153,20 +154,24 @@ def _listed(value: Any) -> Any:
 
 
 def _at_least(name: str, value: int | None, least: int) -> str | None:
-    return None if value is None or value >= least else f"{name}: got {value}, expected at least {least}"
+    return None if value is None or value >= least else f"{name}: got {shown(value)}, expected at least {least}"
+
+
+def _at_most(name: str, value: int, most: int) -> str | None:
+    return None if value <= most else f"{name}: got {shown(value)}, expected at most {most}"
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> str | None:
     if value in known:
         return None
     close = nearest(value, known)
-    return f"{name}: got {value!r}, expected one of {', '.join(known)}" + (
+    return f"{name}: got {shown(value)}, expected one of {', '.join(known)}" + (
         f"; did you mean {close[0]!r}?" if close else ""
     )
 
 
-def _repeated(name: str, values: tuple[str, ...]) -> str | None:
-    return f"{name}: {', '.join(values)} repeats a name" if len(set(values)) < len(values) else None
+def _repeated(name: str, values: Sequence[object]) -> str | None:
+    return f"{name}: {', '.join(map(str, values))} repeats one" if len(set(values)) < len(values) else None
 
 
 def _recipe_faults(recipe: Recipe) -> list[str | None]:
@@ -174,7 +179,11 @@ def _recipe_faults(recipe: Recipe) -> list[str | None]:
         name: getattr(recipe, name) for name in ("learning_rate", "head_learning_rate", "batch", "min_steps", "epochs")
     }
     return [
-        *(f"recipe.{name}: got {value}, expected more than 0" for name, value in positive.items() if not value > 0),
+        *(
+            f"recipe.{name}: got {shown(value)}, expected more than 0, at most {MOST}"
+            for name, value in positive.items()
+            if not 0 < value <= MOST
+        ),
         _at_least("recipe.max_length", recipe.max_length, 4),
         None if 0 <= recipe.warmup < 1 else f"recipe.warmup: got {recipe.warmup}, expected 0 up to 1",
     ]
@@ -182,14 +191,16 @@ def _recipe_faults(recipe: Recipe) -> list[str | None]:
 
 def _lora_faults(lora: LoRA) -> list[str | None]:
     return [
-        _at_least("lora.rank", lora.rank, 1),
-        _at_least("lora.alpha", lora.alpha, 1),
+        _at_least("lora.rank", lora.rank, 1) or _at_most("lora.rank", lora.rank, MOST_RANK),
+        _at_least("lora.alpha", lora.alpha, 1) or _at_most("lora.alpha", lora.alpha, MOST),
         _one_of("lora.linears", lora.linears, LINEARS),
         _at_least("live-layers", lora.live_layers, 1),
     ]
 
 
 def safe_stem(name: str) -> str:
-    """A name from data as a file name; one that had to be changed gets a few digits of its hash."""
+    """A name from data as a file name on any system; one that had to be changed gets a few digits of its hash."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80]
-    return stem if stem == name else f"{stem or 'name'}-{seeds.digest(name)[:6]}"
+    if DEVICE_FILES.fullmatch(stem):
+        stem = f"name-{stem}"
+    return stem if stem == name != "" else f"{stem or 'name'}-{seeds.digest(name)[:6]}"

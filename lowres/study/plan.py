@@ -166,9 +166,13 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     if not trainable:
         raise UserError(f"no domain has training rows in task {task.name}", hint="lowres tasks check TASK")
     sources, targets = config.source or trainable, config.target or tuple(known)
-    pairs = [(source, target) for source in sources for target in targets if source != target]
-    if not pairs:
-        raise UserError("no pair of a source and another target", got=f"{sources} → {targets}", expected="two domains")
+    if not any(source != target for source in sources for target in targets):
+        raise UserError(
+            "no pair of a source and another target",
+            got=f"source {', '.join(sources)}; target {', '.join(targets)}",
+            expected="two domains",
+            hint=_without_shift(config, known),
+        )
     _check_domains(task, sources, targets, config.limit)
     domains = dict.fromkeys((*sources, *targets))
     row_cap = min(
@@ -181,6 +185,12 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     for cell in _cells(config, task, sources, targets, methods):
         fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared))
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
+
+
+def _without_shift(config: StudyConfig, known: list[str]) -> str:
+    if len(known) > 1:
+        return f"the task has the domains {', '.join(known)}"
+    return f"to train on one domain alone: lowres fit {config.task or 'TASK'} --on {known[0]} --out FOLDER"
 
 
 def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, method: str | None, draw: int) -> Cell:
