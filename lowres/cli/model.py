@@ -37,9 +37,11 @@ def fit(
 ) -> None:
     """Train one adapter, score it on its domain's test rows, and save it ready to use."""
     from lowres.library import Study
+    from lowres.models.classifier import check_place
     from lowres.study.config import build_config
 
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
+    check_place(out)
     for line in study.task.notes:
         say(line)
     model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw)

@@ -83,6 +83,8 @@ def _open(path: Path, files: ExitStack) -> IO[str]:
     """A file takes its place when it is whole; a pipe or a terminal is written as it is."""
     from lowres.errors import UserError
 
+    if path.is_dir():
+        raise UserError(f"{path} cannot be written", got="a folder", expected="a file, or - for standard output")
     try:
         plain = path.exists() and not path.is_file() and not path.is_dir()
         return files.enter_context(path.open("w", encoding="utf-8") if plain else replacing(path))

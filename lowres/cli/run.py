@@ -92,9 +92,12 @@ def report(
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Show the results of a finished run again, on stdout."""
+    from pydantic import ValidationError
+
     from lowres.analysis.summary import Summary
     from lowres.errors import UserError, unknown_name
     from lowres.report import csv, html, latex, markdown, terminal
+    from lowres.settings import fault
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -105,10 +108,11 @@ def report(
         )
     try:
         summary = Summary.model_validate_json(path.read_bytes())
-    except ValueError as error:
+    except ValidationError as error:
+        found = "; ".join(fault(detail) for detail in error.errors()[:3])
         raise UserError(
-            f"{path} is no summary that this version reads", got=error, hint="run the study again"
-        ) from error
+            f"{path} is no summary.json that this version reads (schema 1)", got=found, hint="run the study again"
+        ) from None
     if format == "table":
         terminal.show(summary, console())
         return

@@ -125,6 +125,7 @@ def tasks_check(
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
+    from lowres.scoring.metrics import find_metric
 
     task = load_task(
         name,
@@ -134,6 +135,7 @@ def tasks_check(
         group_column=group_column,
         progress=DownloadProgress(),
     )
+    find_metric(task.metric)
     for line in task.notes:
         say(line)
     counts, screen = check_counts(task), console()

@@ -76,7 +76,10 @@ def not_text(raw: IO[bytes], name: str, encoding: str) -> DataError:
             break
     rest = raw.read(1 << 20)
     raw.seek(0)
-    if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+    marked = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    if marked and encoding.lower().replace("_", "-").startswith("utf-16"):
+        return DataError(f"{name}: the file ends within a character", hint="it looks truncated: copy it again")
+    if marked:
         guess = "utf-16"
     elif not rest and len(line) - start < 4 and line[start] >= 0xC2:
         return DataError(

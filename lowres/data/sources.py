@@ -7,6 +7,7 @@ built, installed or run.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import tarfile
@@ -239,7 +240,15 @@ def read_member(archive: Path, *members: str, max_bytes: int = MAX_MEMBER_BYTES)
                 zipped = zipfile.is_zipfile(stream)
                 stream.seek(0)
                 data = (_zip_member if zipped else _tar_member)(stream, member, max_bytes)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, RuntimeError) as error:
+        except (
+            tarfile.TarError,
+            zipfile.BadZipFile,
+            EOFError,
+            zlib.error,
+            lzma.LZMAError,
+            OSError,
+            RuntimeError,
+        ) as error:
             raise DataError(f"{where} is a damaged archive", got=error, hint="remove it and fetch it again") from None
         except KeyError:
             raise DataError(f"{where} holds no file {member!r}") from None
@@ -256,6 +265,8 @@ def _zip_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
         info = archive.getinfo(member)
         if info.is_dir():
             raise KeyError(member)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without bound
+            raise zipfile.BadZipFile("a way of packing that is not read")
         with archive.open(info) as content:
             return _read(content, max_bytes)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
+from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from lowres.errors import DataError, nearest
+from lowres.settings import fault, load_yaml, shown
 
-MAX_SPEC_BYTES: Final = 256 * 1024
-MAX_DEPTH: Final = 20
 Split = Literal["train", "dev", "test"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -212,6 +213,12 @@ class Band(_Strict):
     at_least: float | None = None
     at_most: float | None = None
 
+    @model_validator(mode="after")
+    def _upright(self) -> Self:
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"a band from {self.at_least:g} to {self.at_most:g} holds nothing")
+        return self
+
     def holds(self, value: float) -> bool:
         """Whether a number is in the band."""
         above = self.at_least is None or value >= self.at_least
@@ -229,7 +236,7 @@ class TaskSpec(_Strict):
     """One task file. Rows in no band, with no meaning, or of a domain that is not listed are left out and counted."""
 
     name: Name
-    version: int = Field(default=1, ge=1)
+    version: int = Field(default=1, ge=1, le=1_000_000)
     title: str = ""
     description: str = ""
     type: Literal["classification"] = "classification"
@@ -251,6 +258,11 @@ class TaskSpec(_Strict):
     def _consistent(self) -> Self:
         if self.source.kind == "hub" and (self.table.format != "auto" or self.table.header):
             raise ValueError("table: a dataset of the hub has its own format and columns")
+        edges = [
+            (-inf if b.at_least is None else b.at_least, inf if b.at_most is None else b.at_most) for b in self.bands
+        ]
+        if any(max(one[0], other[0]) <= min(one[1], other[1]) for one, other in combinations(edges, 2)):
+            raise ValueError("bands overlap: a number would have two labels")
         if self.bands and self.values:
             raise ValueError("bands and values exclude each other")
         for what, names in (("labels", self.labels), ("domains", self.domains)):
@@ -296,9 +308,9 @@ def read_spec(path: Path) -> TaskSpec:
 
 def parse_spec(data: bytes, name: str) -> TaskSpec:
     """Check the bytes of a task file; ``name`` is for messages."""
-    content = _load_yaml(data, name)
+    content = load_yaml(data, f"task file {name}")
     if not isinstance(content, dict):
-        raise DataError(f"task file {name} is no list of keys and values", got=type(content).__name__)
+        raise DataError(f"task file {name} is no list of keys and values", got=shown(content))
     try:
         return TaskSpec.model_validate(content)
     except ValidationError as error:
@@ -306,43 +318,6 @@ def parse_spec(data: bytes, name: str) -> TaskSpec:
         raise DataError(
             f"task file {name}: {faults}", hint="`lowres tasks show vader-sentiment` prints a valid one"
         ) from None
-
-
-def _load_yaml(data: bytes, name: str) -> object:
-    import yaml
-
-    if len(data) > MAX_SPEC_BYTES:
-        raise DataError(f"task file {name} is too big", got=f"{len(data)} bytes", expected=f"at most {MAX_SPEC_BYTES}")
-    try:
-        text = data.decode("utf-8-sig")
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise DataError(f"task file {name} is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
-            if isinstance(event, yaml.AliasEvent):
-                raise DataError(f"task file {name} uses YAML aliases (*name), which are not allowed")
-        _refuse_repeats(yaml.compose(text, Loader=yaml.SafeLoader), name)
-        return yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise DataError(f"task file {name} is not UTF-8", got=f"byte {error.start}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"task file {name} is no valid YAML", got=error) from None
-
-
-def _refuse_repeats(node: Any, name: str) -> None:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise DataError(f"task file {name} has the key {key!r} twice", got=f"line {node.start_mark.line + 1}")
-        for _, value in node.value:
-            _refuse_repeats(value, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_repeats(value, name)
 
 
 def _fault(detail: ErrorDetails) -> str:
@@ -354,9 +329,9 @@ def _fault(detail: ErrorDetails) -> str:
         model = _SECTIONS.get(section[:1] if section[:1] == ("values",) else section, TaskSpec)
         close = nearest(str(key), model.model_fields)
         return f"unknown key {where!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
-    message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "string_type" and isinstance(detail["input"], bool):
-        message = "YAML reads yes, no, on, off, true and false as truth values: put the word in quotes"
+        return f"{where}: YAML reads yes, no, on, off, true and false as truth values: put the word in quotes"
     if detail["type"] == "missing":
         return f"key {where!r} is missing"
-    return f"{where}: {message}" if where else message
+    found = fault({**detail, "loc": ()})
+    return f"{where}: {found}" if where else found

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 from lowres.data.encodings import not_text, signed
 from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
+from lowres.settings import shown
 
 ENDINGS: Final = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
 """What a folder of tables is searched for; a ``.json`` there may be anything."""
@@ -72,7 +73,7 @@ class Table:
             return ""
         if isinstance(value, (list, dict, bytes)):
             raise DataError(
-                f"{self.name}, line {line}: column {name!r} holds a {type(value).__name__}", expected="text or a number"
+                f"{self.name}, line {line}: column {name!r} holds {shown(value)}", expected="text or a number"
             )
         return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
 
@@ -226,10 +227,10 @@ def _jsonl(stream: Iterable[str], name: str, skip: int, size: int | None) -> Ite
         except (ValueError, RecursionError) as error:
             last = not any(later.strip() for _, later in rest)
             hint = "it is the last line: the file may be truncated" if last else None
-            message = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            message = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise DataError(f"{name}, line {number}: not JSON", got=message, hint=hint) from None
         if not isinstance(record, dict):
-            raise DataError(f"{name}, line {number}: not a JSON object", got=type(record).__name__)
+            raise DataError(f"{name}, line {number}: not a JSON object", got=shown(record))
         records.append(record)
         lines.append(number)
         keys.update(dict.fromkeys(record))
@@ -261,7 +262,10 @@ def _document(source: bytes | Path, name: str, encoding: str) -> object:
         hint = "it ends too early: the file may be truncated" if error.pos >= len(text.rstrip()) else None
         raise DataError(f"{name}, line {error.lineno}: not JSON", got=error.msg, hint=hint) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: not JSON that can be read", got=type(error).__name__) from None
+        raise DataError(
+            f"{name}: not JSON that can be read",
+            got="nested too deeply" if isinstance(error, RecursionError) else error,
+        ) from None
 
 
 def _json(
@@ -275,7 +279,7 @@ def _json(
         if not isinstance(row, wanted) or (header is not None and len(row) != len(header)):
             raise DataError(
                 f"{name}, row {number}: not what the rows should be",
-                got=f"a list of {len(row)}" if isinstance(row, list) else f"a {type(row).__name__}",
+                got=f"a list of {len(row)}" if isinstance(row, list) else shown(row),
                 expected="an object" if header is None else f"a list of {len(header)}, as in header:",
                 hint="table: {header: [...]} names the columns of lists" if header is None else None,
             )
@@ -298,7 +302,7 @@ def _list_of_rows(document: Any, name: str, records: str | None) -> list[Any]:
             close = nearest(step, keys)
             raise DataError(
                 f"{name} has nothing at records: {records}",
-                got=f"keys {', '.join(map(repr, keys))}" if keys else f"a {type(found).__name__}, not an object",
+                got=f"keys {', '.join(map(repr, keys))}" if keys else f"{shown(found)}, not an object",
                 hint=f"did you mean {close[0]!r}?" if close else None,
             )
         found = found[step]
@@ -308,7 +312,7 @@ def _list_of_rows(document: Any, name: str, records: str | None) -> list[Any]:
     lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
     raise DataError(
         f"{where}: no list of rows",
-        got=f"a {type(found).__name__}",
+        got=shown(found),
         hint=f"name it with records: in its part, as in records: {lists[0]}" if lists else None,
     )
 

@@ -232,7 +232,7 @@ def find_task(name_or_path: str | Path) -> Path:
     shipped = shipped_tasks()
     if isinstance(name_or_path, str) and name_or_path in shipped:
         return shipped[name_or_path]
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     known = (*SPEC_ENDINGS, *TABLE_ENDINGS)
     if path.is_dir():
         return path

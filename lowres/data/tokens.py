@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lowres.errors import DataError
+
 if TYPE_CHECKING:
     import tokenizers
 
@@ -80,7 +82,10 @@ class Tokens:
         if self._loaded is None:
             import tokenizers
 
-            self._loaded = tokenizers.Tokenizer.from_file(str(self.path))
+            try:
+                self._loaded = tokenizers.Tokenizer.from_file(str(self.path))
+            except Exception as error:  # the library raises nothing more special
+                raise DataError(f"{self.path} is damaged", got=error, hint="copy it or save the model again") from None
             self._loaded.no_padding()
         self._loaded.enable_truncation(max_length)
         return self._loaded

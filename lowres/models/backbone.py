@@ -74,8 +74,8 @@ class Backbone:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``."""
-        loaded = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(loaded, dict) or "model_type" not in loaded:
+        loaded = self._read("config.json")
+        if not isinstance(loaded, dict) or not isinstance(loaded.get("model_type"), str):
             raise UserError(f"backbone {self.name}: config.json names no model_type", hint="is this an encoder folder?")
         return loaded
 
@@ -88,16 +88,17 @@ class Backbone:
         """
         modules = self.folder / "modules.json"
         if modules.is_file():
-            kinds = [str(part["type"]).rsplit(".", 1)[-1] for part in json.loads(modules.read_text(encoding="utf-8"))]
+            parts = self._read("modules.json")
+            kinds = [str(part.get("type")).rsplit(".", 1)[-1] for part in parts if isinstance(part, dict)]
             if set(kinds) - {"Transformer", "Pooling", "Normalize"}:
                 raise UserError(f"backbone {self.name} has layers after pooling", got=", ".join(kinds))
         path = self.folder / "1_Pooling" / "config.json"
         if not path.is_file():
             return "cls"
-        modes = json.loads(path.read_text(encoding="utf-8"))
+        modes = self._read("1_Pooling/config.json")
         chosen = [
             name.removeprefix("pooling_mode_")
-            for name, on in modes.items()
+            for name, on in (modes.items() if isinstance(modes, dict) else ())
             if on is True and name.startswith("pooling_mode_")
         ]
         if chosen not in (["mean_tokens"], ["cls_token"]):
@@ -155,9 +156,23 @@ class Backbone:
         total = 0
         for path in sorted(self.folder.glob("*.safetensors")):
             with path.open("rb") as stream:
-                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-            total += sum(_product(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+                length = int.from_bytes(stream.read(8), "little")
+                try:
+                    header = json.loads(stream.read(min(length, path.stat().st_size)))
+                    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    raise UserError(
+                        f"backbone {self.name}: {path.name} is damaged", hint="copy or download it again"
+                    ) from None
+            total += sum(map(_product, shapes))
         return total
+
+    def _read(self, name: str) -> Any:
+        """A JSON file of the folder."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"backbone {self.name}: {name} cannot be read as JSON", got=error) from None
 
     def flops_per_token(self, live_layers: int | None = None) -> float:
         """Forward FLOPs a token of the linears in the top layers (two per weight); attention products left out."""
@@ -187,7 +202,7 @@ class Backbone:
                     dtype="float32",
                     output_loading_info=True,
                 )
-            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
         missing = sorted(part for part in report["missing_keys"] if not part.startswith("pooler."))
         if missing:
@@ -215,11 +230,11 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
         UserError: Unknown name, or a folder that lacks a part.
         FetchError: The download failed or is not what was pinned.
     """
-    if revision is not None and (name in NAMED or Path(name).expanduser().is_dir()):
+    if revision is not None and (name in NAMED or Path(os.path.expanduser(name)).is_dir()):
         raise UserError(f"--revision {revision} goes with a hub id only", got=f"backbone {name}")
     if name in NAMED:
         return _from_catalogue(name, NAMED[name], progress)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return _checked(Backbone(name=_name_of(folder.resolve()), folder=folder.resolve()))
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(("./", "../")):
@@ -331,6 +346,22 @@ def _check(backbone: Backbone) -> None:
             f"backbone folder {folder} has no model.safetensors",
             got=others,
             hint="save it once with model.save_pretrained(folder); other weight formats are not read",
+        )
+    strange = backbone.config.get("_attn_implementation")
+    if "quantization_config" in backbone.config or strange not in (None, "eager", "sdpa"):
+        raise UserError(
+            f"backbone {backbone.name} asks for kernels that are not its own",
+            got=f"quantization_config or _attn_implementation {strange!r} in config.json",
+            hint="nothing is fetched for it; remove the key if the weights are plain",
+        )
+    try:
+        sizes = backbone.hidden, backbone.layers
+    except (KeyError, TypeError, ValueError):
+        sizes = (0, 0)
+    if min(sizes) < 1:
+        raise UserError(
+            f"backbone {backbone.name}: config.json gives no width and number of layers of an encoder",
+            got=backbone.config["model_type"],
         )
     if backbone.config.get("is_decoder") or backbone.config.get("is_encoder_decoder"):
         raise UserError(f"backbone {backbone.name} is no encoder", got=backbone.config["model_type"])

@@ -44,6 +44,8 @@ class LoopEngine:
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains each fit in turn; an error becomes the result of its fit."""
+        if fits:
+            self._model(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
         for fit in fits:
             try:
                 yield fit, self._train(fit, starts[fit.start.content] if isinstance(fit.start, Fit) else None)

@@ -42,7 +42,7 @@ def test_everything_is_said(near: Path) -> None:
     result = call()
     assert result.exit_code == 0, result.output
     said = lines(result)
-    for name in ("lowres", "torch", "transformers", "device", "threads", "cache", "store", "hub cache", "minilm"):
+    for name in ("lowres", "torch", "transformers", "device", "threads", "cache", "store", "hub cache", "backbones"):
         assert said[name], name
     assert said["cache"].startswith(f"{near / 'cache'}, 2 MB, ")
     assert "1 fits" in said["store"]

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from lowres.data.sources import OPENERS
-from lowres.data.spec import MAX_SPEC_BYTES, parse_spec
+from lowres.data.spec import parse_spec
 from lowres.data.task import load_task, shipped_tasks
 from lowres.errors import DataError, UserError
+from lowres.settings import MAX_YAML_BYTES
 
 GOOD = "name: x\nsource: {kind: files, parts: [{path: a.csv}]}\n"
 COMMIT, SHA = "0123456789" * 4, "0" * 64
@@ -71,10 +72,10 @@ def test_minimal() -> None:
         ("a: &x [1]\nb: *x", "uses YAML aliases"),
         ("!!python/object/apply:os.getcwd []", "no valid YAML"),
         ("a: [", "no valid YAML"),
-        ("- a", "no list of keys and values\ngot list"),
+        ("- a", "no list of keys and values\ngot a list"),
         ("", "no list of keys and values"),
         ("[" * 5000, "nested too deeply"),
-        ("#" * (MAX_SPEC_BYTES + 1), "too big"),
+        ("#" * (MAX_YAML_BYTES + 1), "too big"),
     ],
 )
 def test_faults(text: str, message: str) -> None:

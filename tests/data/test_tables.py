@@ -71,14 +71,14 @@ def test_a_json_document_comes_in_pieces() -> None:
 @pytest.mark.parametrize(
     ("data", "form", "records", "message"),
     [
-        (DOCUMENT, LISTS, None, "x.json: no list of rows\ngot a dict\nname it with records: .* records: train"),
+        (DOCUMENT, LISTS, None, "x.json: no list of rows\ngot keys with values\nname it with records: .* records: train"),
         (DOCUMENT, LISTS, "trian", "nothing at records: trian\ngot keys 'train', 'more', 'a.b'\ndid you mean 'train'"),
         (DOCUMENT, LISTS, "more.dev", "nothing at records: more.dev\ngot keys 'test', 'a.b'"),
         (DOCUMENT, LISTS, "train.x", "got a list, not an object"),
         (DOCUMENT, LISTS, "more", "x.json, records: more: no list of rows"),
         (DOCUMENT, AUTO, "train", r"row 1: .*\ngot a list of 2; expected an object\n.*header"),
         (b'[["a", "b"], ["c"]]', LISTS, None, "row 2: .*\ngot a list of 1; expected a list of 2"),
-        (b'[{"text": "a"}]', LISTS, None, "row 1: .*\ngot a dict; expected a list of 2"),
+        (b'[{"text": "a"}]', LISTS, None, "row 1: .*\ngot keys with values; expected a list of 2"),
         (b"[]", AUTO, None, "holds no rows"),
         (b'[{"text": "a"},\n{"te', AUTO, None, "line 2: not JSON"),
         (b'[{"text": "a"},\n', AUTO, None, "not JSON\n.*\nit ends too early"),
@@ -125,7 +125,7 @@ def test_odd_characters_do_not_crash() -> None:
         ("x.csv", b"", "holds no rows"),
         ("x.jsonl", b'{"text": "a"}\n{"text": ', r"line 2: not JSON\n.*\nit is the last line"),
         ("x.jsonl", b'nope\n{"text": 1}', "line 1: not JSON"),
-        ("x.jsonl", b'{"text": 1}\n[1]', "line 2: not a JSON object\ngot list"),
+        ("x.jsonl", b'{"text": 1}\n[1]', "line 2: not a JSON object\ngot a list"),
         (
             "x.csv",
             b"text,label\nok,1\ncaf\xe9,1\n",

@@ -42,7 +42,7 @@ def test_ctrl_c_while_training(command: Callable[[], Command], group: bool) -> N
     assert wait_for(lambda: fits_in(made) > 0, process)
     time.sleep(0.3)
     stderr, seconds = interrupted(process, signal.SIGINT, group)
-    print(f"gone after {seconds:.2f} s")
+    print(f"gone after {seconds:.2f} s")  # noqa: T201
     assert process.returncode == 130
     assert seconds < SECONDS
     assert "kept" in stderr
@@ -57,7 +57,7 @@ def test_ctrl_c_at_any_moment(undisturbed: Made, command: Callable[[], Command],
     time.sleep(delay)
     ended = process.poll() is not None
     stderr, seconds = interrupted(process, signal.SIGINT, True) if not ended else ("", 0.0)
-    print(f"after {delay} s: exit {process.returncode}, gone after {seconds:.2f} s")
+    print(f"after {delay} s: exit {process.returncode}, gone after {seconds:.2f} s")  # noqa: T201
     assert process.returncode in ((0, 130) if ended or fits_in(made) else (130, -signal.SIGINT)), stderr
     assert seconds < SECONDS
 
