@@ -126,7 +126,7 @@ class Store:
     def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:
         """Probabilities [rows, classes] on the test rows of this fingerprint; None if absent or damaged."""
         path = self._predictions(key, rows)
-        if not path.is_file():
+        if not path.exists():
             return None
         try:
             with safetensors.safe_open(path, framework="np") as stream:
@@ -136,7 +136,10 @@ class Store:
         except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
             pass
         self.damaged.append(f"predictions {key}/{rows}")
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
         return None
 
     def write_predictions(self, key: str, rows: str, ids: tuple[str, ...], values: npt.NDArray[np.float32]) -> None:
