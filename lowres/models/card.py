@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from lowres.errors import clean
 
 SNIPPET = """\
 import torch
@@ -20,6 +23,12 @@ with torch.inference_mode():
     vectors = {pooled}
     probabilities = torch.softmax(vectors @ head["weight"].T + head["bias"], dim=-1)
 """
+
+
+def _shown(value: object) -> str:
+    """A value as Markdown that is nothing but its text: a plain word, or a code span."""
+    text = " ".join(clean(str(value)).split()).replace("`", "'")
+    return text if re.fullmatch(r"[A-Za-z0-9 ]*(-[A-Za-z0-9]+)*(: [a-z-]+)?", text) else f"`{text}`"
 
 
 def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
@@ -55,23 +64,26 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
     if record["normalise"]:
         pooled = f"torch.nn.functional.normalize({pooled}, dim=-1)"
     code = SNIPPET.format(
-        backbone=name,
+        backbone=str(name).replace("`", "'"),
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
         max_length=record["max_length"],
         pooled=pooled,
     )
-    lines = [f"- {key}: {value}" for key, value in about.items() if key != "scores"]
-    lines += [f"- {score['metric']} on {score['domain']}: {score['value']:.3f}" for score in about.get("scores", [])]
+    lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
+    lines += [
+        f"- {_shown(score['metric'])} on {_shown(score['domain'])}: {score['value']:.3f}"
+        for score in about.get("scores", [])
+    ]
     return "\n".join(
         [
             "---",
             yaml.safe_dump(meta, sort_keys=False, allow_unicode=True).rstrip(),
             "---",
             "",
-            f"# {title}",
+            f"# {_shown(title)}",
             "",
-            f"Labels: {', '.join(record['labels'])}. Backbone: {name}"
-            + (f", revision {origin['revision']}." if origin["revision"] else "."),
+            f"Labels: {', '.join(map(_shown, record['labels']))}. Backbone: {_shown(name)}"
+            + (f", revision {_shown(origin['revision'])}." if origin["revision"] else "."),
             "",
             *lines,
             "",

@@ -276,9 +276,7 @@ def packed(packing: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    "packing", ["stored", "deflated", "bzip2", "lzma", "", "gz", "bz2", "xz"]
-)
+@pytest.mark.parametrize("packing", ["stored", "deflated", "bzip2", "lzma", "", "gz", "bz2", "xz"])
 @examples(100)
 @given(
     changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=4),

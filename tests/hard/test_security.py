@@ -45,7 +45,6 @@ from lowres.study.config import build_config, safe_stem
 from tests.conftest import toy_rows
 from tests.hard.conftest import QUICK, call, listing
 
-CARD = "models/card.py, model_card: names from data stand in the Markdown as they are"
 CASE = "results.py, best_folders: domains that differ only in case share a folder where the disk ignores case"
 PAX = "data/sources.py, _tar_member: tarfile reads an extended header of any size into memory"
 HEADER = "models/backbone.py, parameters: the length in the safetensors header is believed"
@@ -603,7 +602,6 @@ def test_markdown_holds_no_link_of_a_stranger(evil: Path, finished: Path) -> Non
         assert not STEERS.search(text)
 
 
-@pytest.mark.xfail(strict=True, reason=CARD)
 def test_a_model_card_holds_no_link_of_a_stranger(evil: Path) -> None:
     for path in sorted((evil / "out" / "best").glob("*/README.md")):
         _, _, body = path.read_text().split("---\n", 2)
