@@ -17,7 +17,7 @@ from lowres import seeds
 from tests.faults.conftest import Command, lowres, results, wait_for
 
 Made = tuple[Command, dict[str, Any], float]
-LONGER = "recipe.min_steps=250"
+LONGER = "recipe.min_steps=400"
 
 
 def kill(process: subprocess.Popen[str]) -> bool:
@@ -60,7 +60,7 @@ def test_killed_twenty_times(command: Callable[[], Command], record_property: Ca
     summary = whole.finish("--set", LONGER)
     seconds = time.monotonic() - began
     made = command()
-    hit = killed_often(made, 20, 0.7 * seconds, "--set", LONGER)
+    hit = killed_often(made, 20, 0.35 * seconds, "--set", LONGER)
     last = made.finish("--set", LONGER)
     print(f"undisturbed {seconds:.1f} s; killed while running {hit} of 20 times; fits kept {last['fits']['reused']}")  # noqa: T201
     record_property("killed", hit)
