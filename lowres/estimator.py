@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from lowres.data import splits
 from lowres.data.rows import Rows
-from lowres.data.tokens import Tokens
 from lowres.errors import UserError
 from lowres.library import check_reach
 from lowres.models import classifier as models
@@ -95,8 +94,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.lora, recipe=config.recipe)
         found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
         check_reach(found, config)
-        tokens = Tokens(found.folder / "tokenizer.json", found.pad_id)
-        engine = LoopEngine(found, tokens, machine.device, machine.precision)
+        engine = LoopEngine(found, found.tokens(), machine.device, machine.precision)
         ((_, fitted),) = engine.fit_many([fit], {})
         if isinstance(fitted, Exception):
             raise fitted

@@ -118,7 +118,7 @@ class Study:
     @cached_property
     def tokens(self) -> Tokens:
         """The backbone's tokenizer."""
-        return Tokens(self.backbone.folder / "tokenizer.json", self.backbone.pad_id)
+        return self.backbone.tokens()
 
     @cached_property
     def engine(self) -> Engine:
@@ -185,6 +185,8 @@ class Study:
         began = time.perf_counter()
         truncated = self.truncated()
         encoding = time.perf_counter() - began
+        if self.stored() < set(self.plan.distinct):
+            self.engine.features(["a text"], self.config.recipe)  # an encoder that cannot be loaded is said at once
         check_folder(self.folder)
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(

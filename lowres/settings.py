@@ -89,6 +89,8 @@ def _found(detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
         return "is missing"
+    if kind == "union_tag_not_found":
+        return f"the key {context['discriminator']} is missing"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     expected = _BOUNDS.get(kind, "").format(**context) or _KINDS.get(kind.split("_")[0])

@@ -17,7 +17,6 @@ import numpy as np
 
 from lowres.data import splits
 from lowres.data.task import Task, load_task
-from lowres.data.tokens import Tokens
 from lowres.models.backbone import find_backbone
 from lowres.models.device import resolve
 from lowres.results import write_text
@@ -61,9 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     task, backbone, machine = load_task(options.task), find_backbone(options.backbone), resolve()
-    engine = LoopEngine(
-        backbone, Tokens(backbone.folder / "tokenizer.json", backbone.pad_id), machine.device, machine.precision
-    )
+    engine = LoopEngine(backbone, backbone.tokens(), machine.device, machine.precision)
     results = json.loads(options.out.read_text())["results"] if options.out and options.out.exists() else []
     for name, (lora, recipe) in CANDIDATES.items():
         if any(result["name"] == name for result in results):

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
 
@@ -25,6 +25,8 @@ PATH_FAULTS = {
     getattr(errno, name) for name in ("EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS")
 }
 """What the system says of a path that was given and cannot be used."""
+INTERRUPTION: Final = {"run": "what was finished is kept, the same command goes on from there"}
+"""What becomes of the work of a command, where it is not lost."""
 
 
 def guarded(command: F) -> F:
@@ -40,7 +42,7 @@ def guarded(command: F) -> F:
             say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            say("interrupted; what was finished is kept, the same command goes on from there")
+            say(f"interrupted; {INTERRUPTION.get(command.__name__, 'the same command starts again')}")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,19 @@ TYPOGRAPHIC: Final = frozenset(
     "\u20ac\u201a\u201e\u2026\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u2122\u2039\u203a\u00a0\u00a1\u00a3\u00a5\u00a7\u00a9\u00ab\u00ae\u00b0\u00b4\u00b7\u00bb\u00bf"
 )
 """Signs beside letters that Western European text has in cp1252."""
+_MAGIC: Final = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of an old kind",
+    b"PAR1": "a Parquet file (name it .parquet)",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "a SQLite database",
+    b"%PDF-": "a PDF",
+}
 _RARE: Final = 0.2
 """Share of letters beyond ASCII from which a text is hardly Western European."""
 _ODD_RUN = re.compile(r"[^\W\d_a-zA-Z]{3}|[^\W\d_][\u00b0\u00a5\u00a3\u00b9\u00b3\u00bf\u00a1][^\W\d_]")
@@ -47,6 +60,13 @@ def guess_encoding(raw: IO[bytes]) -> str | None:
     except UnicodeError:
         return None
     return "cp1252" if foreign <= _RARE * plain else None
+
+
+def what_it_is(raw: IO[bytes]) -> str | None:
+    """What a file is that is known to be no text, by its first bytes."""
+    head = raw.read(16)
+    raw.seek(0)
+    return next((what for magic, what in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def _is_utf8(raw: IO[bytes]) -> bool:

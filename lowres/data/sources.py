@@ -6,7 +6,10 @@ built, installed or run.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
 import lzma
 import os
 import shutil
@@ -16,7 +19,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote
@@ -28,6 +30,7 @@ from lowres.errors import DataError, FetchError
 MAX_DOWNLOAD_BYTES: Final = 1 << 30
 MAX_MEMBER_BYTES: Final = 1 << 29
 MAX_TABLE_BYTES: Final = 4 << 30
+PIECE_BYTES: Final = 1 << 20
 GITHUB: Final = "https://raw.githubusercontent.com"
 Progress = index.Progress
 
@@ -236,7 +239,7 @@ def read_member(archive: Path, *members: str, max_bytes: int = MAX_MEMBER_BYTES)
     where = archive.name
     for member in members:
         try:
-            with data.open("rb") if isinstance(data, Path) else BytesIO(data) as stream:
+            with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as stream:
                 zipped = zipfile.is_zipfile(stream)
                 stream.seek(0)
                 data = (_zip_member if zipped else _tar_member)(stream, member, max_bytes)
@@ -271,9 +274,28 @@ def _zip_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
             return _read(content, max_bytes)
 
 
+class _InPieces(io.BufferedReader):
+    """A stream that is read in pieces only: tarfile asks for an extended header at once, of whatever size it says."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= PIECE_BYTES:
+            raise OverflowError
+        return super().read(size)
+
+
+def _unpacked(stream: IO[bytes]) -> Any:
+    """The content of a tar file that may be packed."""
+    for magic, unpack in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        packed = stream.read(len(magic)) == magic
+        stream.seek(0)
+        if packed:
+            return unpack(stream)
+    return stream
+
+
 def _tar_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
     passed = 0
-    with tarfile.open(fileobj=stream, mode="r|*") as archive:
+    with tarfile.open(fileobj=_InPieces(_unpacked(stream)), mode="r:") as archive:
         for info in archive:
             if info.name == member and info.isreg():
                 content = archive.extractfile(info)
@@ -285,7 +307,9 @@ def _tar_member(stream: IO[bytes], member: str, max_bytes: int) -> bytes:
 
 
 def _read(content: IO[bytes], max_bytes: int) -> bytes:
-    data = content.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise OverflowError
-    return data
+    data = bytearray()
+    while piece := content.read(PIECE_BYTES):
+        data += piece
+        if len(data) > max_bytes:
+            raise OverflowError
+    return bytes(data)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from lowres.data.encodings import not_text, signed
+from lowres.data.encodings import not_text, signed, what_it_is
 from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
 from lowres.settings import shown
@@ -126,7 +126,10 @@ def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, 
     encoding = signed(form.encoding)
     delimited = kind != "jsonl" and (form.quoting or kind == "csv")
     try:
-        with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="" if delimited else "\n") as stream:
+        with (
+            _open_text(source, name) as raw,
+            io.TextIOWrapper(raw, encoding, newline="" if delimited else "\n") as stream,
+        ):
             if kind == "jsonl":
                 yield from _jsonl(stream, name, form.skip_lines, rows)
             else:
@@ -141,6 +144,15 @@ def _open(source: bytes | Path, name: str) -> IO[bytes]:
         return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
     except OSError as error:
         raise DataError(f"cannot read {name}", got=error.strerror) from None
+
+
+def _open_text(source: bytes | Path, name: str) -> IO[bytes]:
+    raw = _open(source, name)
+    packed = what_it_is(raw)
+    if packed is not None:
+        raw.close()
+        raise DataError(f"{name} is no text", got=packed, hint="unpack it, or export it as CSV in UTF-8")
+    return raw
 
 
 def unescape(text: str, times: int) -> str:
@@ -245,7 +257,7 @@ def _document(source: bytes | Path, name: str, encoding: str) -> object:
     """A JSON document as Python values."""
     encoding = signed(encoding)
     try:
-        with _open(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="\n") as stream:
+        with _open_text(source, name) as raw, io.TextIOWrapper(raw, encoding, newline="\n") as stream:
             text = stream.read(MAX_DOCUMENT + 1)
     except UnicodeError:
         with _open(source, name) as raw:

@@ -328,6 +328,7 @@ def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...
             if not len(rows):
                 found.append(f"domain {domain.name!r} has no {part} rows")
                 continue
-            missing = [label for label in assembled.labels if label not in rows.labels]
+            present = set(rows.labels)
+            missing = [label for label in assembled.labels if label not in present]
             found += [f"domain {domain.name!r} has no {part} rows of class {label!r}" for label in missing]
     return tuple(found)

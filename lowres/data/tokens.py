@@ -25,11 +25,13 @@ class Tokens:
     Args:
         path: A ``tokenizer.json``.
         pad_id: Token id that fills up a batch.
+        rows: Rows of the encoder's table of tokens.
         remember: Off where texts do not come again, as in a service that answers for ever.
     """
 
     path: Path
     pad_id: int
+    rows: int
     remember: bool = True
     _known: dict[tuple[str, int], tuple[TokenArray, bool]] = field(default_factory=dict)
     _loaded: tokenizers.Tokenizer | None = None
@@ -86,6 +88,13 @@ class Tokens:
                 self._loaded = tokenizers.Tokenizer.from_file(str(self.path))
             except Exception as error:  # the library raises nothing more special
                 raise DataError(f"{self.path} is damaged", got=error, hint="copy it or save the model again") from None
+            size = self._loaded.get_vocab_size()
+            if size > self.rows:
+                raise DataError(
+                    f"{self.path} is not the tokenizer of its encoder",
+                    got=f"{size} tokens",
+                    expected=f"at most {self.rows}, as vocab_size in config.json says",
+                )
             self._loaded.no_padding()
         self._loaded.enable_truncation(max_length)
         return self._loaded

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowres import seeds
 from lowres.data.sources import Progress, cache_dir, fetch_pypi, read_member
+from lowres.data.tokens import Tokens
 from lowres.errors import FetchError, UserError, nearest
 from lowres.models.hub import HUB, HubBackbone, gather
 
@@ -140,6 +141,11 @@ class Backbone:
         """Token id that fills up a batch."""
         return int(self.config.get("pad_token_id") or 0)
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the table of tokens."""
+        return int(self.config["vocab_size"])
+
     @cached_property
     def longest(self) -> int:
         """Most tokens the position table can number."""
@@ -179,6 +185,10 @@ class Backbone:
         wide = int(self.config.get("intermediate_size") or self.config.get("hidden_dim") or 4 * self.hidden)
         return 2.0 * (live_layers or self.layers) * (4 * self.hidden**2 + 2 * self.hidden * wide)
 
+    def tokens(self, folder: Path | None = None, remember: bool = True) -> Tokens:
+        """The tokenizer, from another folder if one is given; it may remember what it has seen."""
+        return Tokens((folder or self.folder) / "tokenizer.json", self.pad_id, self.vocabulary, remember)
+
     def load(self, device: str = "cpu") -> nn.Module:
         """The frozen encoder in evaluation mode and fp32, without pooler.
 
@@ -189,7 +199,15 @@ class Backbone:
         """
         from safetensors import SafetensorError
         from transformers import AutoModel
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+        kind = self.config["model_type"]
+        if kind not in CONFIG_MAPPING_NAMES:
+            close = nearest(kind, CONFIG_MAPPING_NAMES)
+            raise UserError(
+                f"backbone {self.name}: this version of transformers knows no model_type {kind!r}",
+                hint=f"did you mean {close[0]!r} in its config.json?" if close else "a newer transformers may know it",
+            )
         attention = "eager" if device == "cpu" else "sdpa"
         with quiet_transformers():
             try:
@@ -347,20 +365,22 @@ def _check(backbone: Backbone) -> None:
             got=others,
             hint="save it once with model.save_pretrained(folder); other weight formats are not read",
         )
-    strange = backbone.config.get("_attn_implementation")
-    if "quantization_config" in backbone.config or strange not in (None, "eager", "sdpa"):
+    kernels = backbone.config.get("_attn_implementation")
+    asks = ["quantization_config"] if "quantization_config" in backbone.config else []
+    asks += [] if kernels in (None, "eager", "sdpa") else [f"_attn_implementation {kernels!r}"]
+    if asks:
         raise UserError(
             f"backbone {backbone.name} asks for kernels that are not its own",
-            got=f"quantization_config or _attn_implementation {strange!r} in config.json",
+            got=f"{' and '.join(asks)} in config.json",
             hint="nothing is fetched for it; remove the key if the weights are plain",
         )
     try:
-        sizes = backbone.hidden, backbone.layers
+        sizes = backbone.hidden, backbone.layers, backbone.vocabulary
     except (KeyError, TypeError, ValueError):
-        sizes = (0, 0)
+        sizes = (0, 0, 0)
     if min(sizes) < 1:
         raise UserError(
-            f"backbone {backbone.name}: config.json gives no width and number of layers of an encoder",
+            f"backbone {backbone.name}: config.json gives no width, layers and vocabulary of an encoder",
             got=backbone.config["model_type"],
         )
     if backbone.config.get("is_decoder") or backbone.config.get("is_encoder_decoder"):

@@ -176,7 +176,7 @@ class Classifier:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.tokenizer / "tokenizer.json", self.backbone.pad_id, remember=False)
+        return self.backbone.tokens(self.tokenizer, remember=False)
 
 
 def load_classifier(
@@ -309,7 +309,7 @@ def _find(origin: Origin, given: str | None) -> Backbone:
     """The backbone an adapter names. Nothing is downloaded but a catalogue entry with a pinned hash."""
     if given is not None:
         return find_backbone(given)
-    if origin.name in NAMED:
+    if origin.hub_id and origin.name in NAMED:
         return find_backbone(origin.name)
     if origin.folder and Path(origin.folder).is_dir():
         return find_backbone(origin.folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lowres.analysis.summary import Estimate, Summary
-from lowres.report.tables import MISSING, Table, clean, estimate, heading, percent, tables
+from lowres.errors import clean
+from lowres.report.tables import MISSING, Table, estimate, heading, percent, tables
 
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

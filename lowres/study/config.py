@@ -199,8 +199,11 @@ def _lora_faults(lora: LoRA) -> list[str | None]:
 
 
 def safe_stem(name: str) -> str:
-    """A name from data as a file name on any system; one that had to be changed gets a few digits of its hash."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80]
+    """A name from data as a file name on any system; one that had to be changed gets a few digits of its hash.
+
+    In lower case, since some disks do not tell it from upper case.
+    """
+    stem = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.")[:80]
     if DEVICE_FILES.fullmatch(stem):
         stem = f"name-{stem}"
     return stem if stem == name != "" else f"{stem or 'name'}-{seeds.digest(name)[:6]}"

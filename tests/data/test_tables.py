@@ -71,7 +71,12 @@ def test_a_json_document_comes_in_pieces() -> None:
 @pytest.mark.parametrize(
     ("data", "form", "records", "message"),
     [
-        (DOCUMENT, LISTS, None, "x.json: no list of rows\ngot keys with values\nname it with records: .* records: train"),
+        (
+            DOCUMENT,
+            LISTS,
+            None,
+            "x.json: no list of rows\ngot keys with values\nname it with records: .* records: train",
+        ),
         (DOCUMENT, LISTS, "trian", "nothing at records: trian\ngot keys 'train', 'more', 'a.b'\ndid you mean 'train'"),
         (DOCUMENT, LISTS, "more.dev", "nothing at records: more.dev\ngot keys 'test', 'a.b'"),
         (DOCUMENT, LISTS, "train.x", "got a list, not an object"),

@@ -45,14 +45,6 @@ from lowres.study.config import build_config, safe_stem
 from tests.conftest import toy_rows
 from tests.hard.conftest import QUICK, call, listing
 
-CASE = "results.py, best_folders: domains that differ only in case share a folder where the disk ignores case"
-PAX = "data/sources.py, _tar_member: tarfile reads an extended header of any size into memory"
-HEADER = "models/backbone.py, parameters: the length in the safetensors header is believed"
-PACKED = "data/sources.py, _zip_member: zipfile unpacks bzip2 and LZMA a whole read at a time; only stored and deflated are needed"
-KERNEL = (
-    "models/backbone.py, _check: _attn_implementation in config.json makes transformers load compiled code from the hub"
-)
-
 
 class Evil:
     """Makes a file when it is unpickled."""
@@ -216,7 +208,6 @@ def test_a_bomb_within_an_archive_stops_too(tmp_path: Path) -> None:
         ArchivePart(member=("a", "b", "c", "d"))
 
 
-@pytest.mark.xfail(strict=True, reason=PAX)
 def test_a_tar_header_has_a_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lowres.data.sources.MAX_DOWNLOAD_BYTES", 1_000_000)
     stream = io.BytesIO()
@@ -662,7 +653,6 @@ def test_a_task_name_is_no_path(name: str) -> None:
         parse_spec(json.dumps({"name": name, "source": source}).encode(), "t.yaml")
 
 
-@pytest.mark.xfail(strict=True, reason=CASE)
 def test_names_that_differ_in_case_have_folders_of_their_own() -> None:
     assert len({safe_stem(name).casefold() for name in ("Film", "film", "FILM")}) == 3
 

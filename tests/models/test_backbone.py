@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lowres.data.tokens import Tokens
 from lowres.errors import UserError
 from lowres.models import adapters
 from lowres.models.backbone import Backbone, find_backbone
@@ -84,7 +83,7 @@ def test_pooling_by_hand() -> None:
 
 
 def test_tokens(encoder: Path) -> None:
-    tokens = Tokens(encoder / "tokenizer.json", 0)
+    tokens = find_backbone(str(encoder)).tokens()
     short, long = "good day", "the was and a very really so it my this"
     assert tokens.encode([short], 24)[0].tolist()[0] == 2
     assert len(tokens.encode([long], 6)[0]) == 6

@@ -11,7 +11,6 @@ import pytest
 
 from lowres.data import splits
 from lowres.data.task import Task
-from lowres.data.tokens import Tokens
 from lowres.errors import UserError
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
@@ -27,7 +26,7 @@ def model(request: pytest.FixtureRequest, encoders: dict[str, Path], toy_task: T
 
 
 def trained(backbone: Backbone, task: Task, normalise: bool = True) -> Classifier:
-    engine = LoopEngine(backbone, Tokens(backbone.folder / "tokenizer.json", backbone.pad_id), "cpu", "fp32")
+    engine = LoopEngine(backbone, backbone.tokens(), "cpu", "fp32")
     recipe = Recipe(learning_rate=5e-3, head_learning_rate=5e-2, min_steps=10, max_length=24, normalise=normalise)
     fit = Fit(
         (Part(splits.shots(task.name, task.domains["shop"].train, 8, 0)),), task.labels, task.name, 0, recipe=recipe

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lowres.data.tokens import Tokens
 from lowres.errors import FetchError, LowresError, UserError
 from lowres.models import convert
 from lowres.models.backbone import NAMED, Backbone, find_backbone, is_kept, kept
@@ -150,7 +149,7 @@ def test_case_of_a_vocabulary_without_settings(
     place: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, lower_case: bool, first: int
 ) -> None:
     pin(monkeypatch, place, lower_case=lower_case)
-    tokens = Tokens(find_backbone("tiny").folder / "tokenizer.json", 0)
+    tokens = find_backbone("tiny").tokens()
     assert tokens.encode(["GOOD days"], 8)[0].tolist() == [2, first, 7, 8, 3]
     assert tokens.encode(["gööd"], 8)[0].tolist() == [2, 5 if lower_case else 1, 3]
 
@@ -160,7 +159,7 @@ def test_an_uncased_folder_with_a_vocabulary_only(place: Path, cache: Path, monk
     folder = shutil.copytree(find_backbone("tiny").folder, cache.parent / "own")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    tokens = Tokens(find_backbone(str(folder)).folder / "tokenizer.json", 0)
+    tokens = find_backbone(str(folder)).tokens()
     assert tokens.encode(["GOOD days"], 8)[0].tolist() == [2, 5, 7, 8, 3]
 
 

@@ -11,16 +11,13 @@ import pytest
 
 from lowres.data import splits
 from lowres.data.task import Task
-from lowres.data.tokens import Tokens
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.training import closed_form
 from lowres.training.fit import Engine, Fit, Fitted, Logistic, LoRA, MostFrequent, Part, Recipe, Tree, Words
 from lowres.training.loop import LoopEngine
 
 ENGINES: dict[str, Callable[[Backbone, str], Engine]] = {
-    "loop": lambda backbone, precision: LoopEngine(
-        backbone, Tokens(backbone.folder / "tokenizer.json", backbone.pad_id), "cpu", precision
-    ),
+    "loop": lambda backbone, precision: LoopEngine(backbone, backbone.tokens(), "cpu", precision),
 }
 RECIPE = Recipe(learning_rate=5e-3, head_learning_rate=5e-2, min_steps=40, max_length=24)
 SHAPES = ("bert", "roberta", "distilbert", "electra")
