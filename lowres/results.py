@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 import tempfile
@@ -9,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lowres import settings
 from lowres.analysis.summary import Summary
-from lowres.errors import StoreError, UserError
-from lowres.files import replacing
+from lowres.errors import LowresError, StoreError, UserError
+from lowres.files import clear_drafts, replacing
 from lowres.methods.cell import Cell
 from lowres.models.backbone import Backbone
-from lowres.models.classifier import Classifier
+from lowres.models.classifier import Classifier, load_classifier
 from lowres.report import html, markdown
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
 from lowres.study.runner import Outcome
 from lowres.study.store import Store
-from lowres.training.fit import Engine, Fit
+from lowres.training.fit import Engine, Fit, Tensors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +94,9 @@ class StudyResult:
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary))
         write_text(self.folder / "report.html", html.render(self.summary))
+        for name in ("study.yaml", "cells.jsonl", "summary.json", "report.md", "report.html"):
+            clear_drafts(self.folder, f".{name}-*")
+        clear_drafts(self.folder / "best", ".draft-*")
         finished = self.best_folders()
         for stale in set((self.folder / "best").glob("*")) - set(finished):
             if (stale / "lowres.json").is_file():
@@ -115,13 +121,21 @@ class StudyResult:
         }
 
     def _written(self, folder: Path, target: str, shots: int) -> bool:
-        """Whether an earlier run of this study left the same model with the same scores there."""
-        fit, cell = self._recommended(target, shots, None)
+        """Whether an earlier run of this study left the same model with the same scores there, whole."""
         try:
-            record = json.loads((folder / "lowres.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            there = load_classifier(folder, backbone=self.backbone)
+        except LowresError:
             return False
-        return bool(record.get("about") == about(self.outcome, cell, fit))
+        fit, cell = self._recommended(target, shots, None)
+        fitted = self.store.read_fit(fit.key(self.outcome.environment))
+        vocabulary = folder / "tokenizer.json", self.backbone.folder / "tokenizer.json"
+        return (
+            fitted is not None
+            and there.about == about(self.outcome, cell, fit)
+            and _same(there.tensors, fitted.adapter)
+            and _same(there.head, fitted.head)
+            and filecmp.cmp(*vocabulary, shallow=False)
+        )
 
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
         preferred = ("source-then-target", "joint", "target-only") if shots else ("source-only",)
@@ -177,6 +191,12 @@ def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
         "key": fit.key(outcome.environment),
         "scores": values,
     }
+
+
+def _same(tensors: Tensors, others: Tensors) -> bool:
+    return tensors.keys() == others.keys() and all(
+        np.array_equal(value, others[name]) for name, value in tensors.items()
+    )
 
 
 def check_folder(folder: Path) -> None:

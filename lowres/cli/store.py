@@ -32,7 +32,9 @@ def store_ls(folder: Folder = DEFAULT) -> None:
     """List the fits that are kept: key, rows, seconds."""
     kept = _open(folder)
     for key in kept.list_fits():
-        if kept.has_fit(key):
+        if not kept.is_whole(key):
+            say(f"damaged: {key}; the next run that needs it makes it again")
+        else:
             record = kept.record(key)
             rows = " + ".join(f"{part['rows']} {part['domain']}" for part in record["spec"]["parts"])
             spec, kind = record["spec"], next(iter(record["spec"]["objective"]))

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 SCHEMA = 1
+FILES = {
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "head.safetensors",
+    "lowres.json",
+    *TOKENIZER_FILES,
+}
+"""What an adapter folder consists of."""
 MAX_JSON_BYTES = 16 * 1024 * 1024
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -241,7 +250,7 @@ def check_place(folder: Path) -> None:
     """Refuses a place for an adapter folder that holds something else."""
     if folder.is_file():
         raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
-    if folder.exists() and not (folder / "lowres.json").is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / "lowres.json").is_file() and {path.name for path in folder.iterdir()} - FILES:
         raise UserError(f"{folder} holds something else", hint="choose an empty or new folder")
 
 

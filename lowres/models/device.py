@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
@@ -71,9 +72,10 @@ def _speeds(device: str) -> dict[str, float]:
     known = _read(path)
     if machine not in known:
         known[machine] = {"fp32": _gflops(device, torch.float32), "bf16": _gflops(device, torch.bfloat16)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as stream:
-            json.dump(known, stream, indent=1)
+        with contextlib.suppress(OSError):  # the cache only saves time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as stream:
+                json.dump(known, stream, indent=1)
     return known[machine]
 
 
@@ -82,7 +84,14 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return loaded if isinstance(loaded, dict) else {}
+    machines = loaded.items() if isinstance(loaded, dict) else ()
+    return {name: speeds for name, speeds in machines if _is_measured(speeds)}
+
+
+def _is_measured(speeds: object) -> bool:
+    return isinstance(speeds, dict) and all(
+        isinstance(speeds.get(precision), float) and speeds[precision] > 0 for precision in ("fp32", "bf16")
+    )
 
 
 def _gflops(device: str, dtype: object) -> float:

@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import filelock
 import numpy as np
@@ -25,9 +25,12 @@ import safetensors
 from safetensors import numpy as safe_numpy
 
 from lowres.errors import StoreError
+from lowres.files import clear_drafts
 from lowres.training.fit import Check, Environment, Fit, Fitted, Tensors
 
-SUMS = "SHA256SUMS"
+SUMS: Final = "SHA256SUMS"
+KEY: Final = re.compile(r"[0-9a-f]{40}")
+_PARTS: Final = {"fit.json", "adapter_model.safetensors", "head.safetensors", "log.jsonl"}
 
 
 @dataclass
@@ -43,13 +46,13 @@ class Store:
 
     def is_whole(self, key: str) -> bool:
         """Whether the fit is here and its checksums hold; changes nothing."""
-        return self.fit_folder(key).is_dir() and _intact(self.fit_folder(key))
+        return _intact(self.fit_folder(key))
 
     def has_fit(self, key: str) -> bool:
         """Whether the fit is here and whole; a damaged one is set aside."""
         if self.is_whole(key):
             return True
-        if self.fit_folder(key).is_dir():
+        if os.path.lexists(self.fit_folder(key)):
             self._set_aside(self.fit_folder(key), f"fit {key}")
         return False
 
@@ -108,7 +111,7 @@ class Store:
     def drop_fit(self, key: str) -> None:
         """Removes a fit and its predictions."""
         for folder in (self.fit_folder(key), self.folder / "predictions" / key):
-            if folder.is_dir():
+            if os.path.lexists(folder):
                 self._set_aside(folder, None)
 
     def check_predictions(self) -> int:
@@ -116,12 +119,9 @@ class Store:
         paths = sorted((self.folder / "predictions").glob("*/*.safetensors"))
         return sum(self.read_predictions(path.parent.name, path.stem) is not None for path in paths)
 
-    def clear_drafts(self, older_than: float = 3600.0) -> int:
-        """Removes drafts that a killed process left, if nothing touched them for so many seconds; their number."""
-        stale = [path for path in (self.folder / "drafts").glob("*") if time.time() - path.stat().st_mtime > older_than]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(stale)
+    def clear_drafts(self) -> int:
+        """Removes drafts of an hour ago that a killed process left; their number."""
+        return clear_drafts(self.folder / "drafts", "*")
 
     def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:
         """Probabilities [rows, classes] on the test rows of this fingerprint; None if absent or damaged."""
@@ -154,13 +154,16 @@ class Store:
         with self._drafting("predictions") as draft:
             safe_numpy.save_file({"probabilities": values}, draft / "rows", metadata=meta)
             path = self._predictions(key, rows)
+            if os.path.lexists(path.parent) and not path.parent.is_dir():
+                path.parent.unlink()
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(draft / "rows", path)
 
     def list_fits(self) -> list[str]:
         """Keys of all fits, sorted."""
         folder = self.folder / "fits"
-        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if KEY.fullmatch(name))
 
     @contextlib.contextmanager
     def training(self, key: str, wait: bool) -> Iterator[bool]:
@@ -213,13 +216,18 @@ class Store:
 
 
 def _intact(folder: Path) -> bool:
+    if folder.is_symlink():
+        return False
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        return {"fit.json", "head.safetensors", "log.jsonl"} <= set(wanted) and all(
-            _sha256((folder / name).read_bytes()) == digest for name, digest in wanted.items()
+        found = {name: (folder / name).read_bytes() for name in wanted}
+        return (
+            set(wanted) >= _PARTS
+            and {name: _sha256(data) for name, data in found.items()} == wanted
+            and json.loads(found["fit.json"])["key"] == folder.name
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
