@@ -12,7 +12,7 @@ from lowres.data.task import Task, load_task
 from lowres.models.backbone import Backbone, find_backbone
 from tests.offline import pytest_configure, pytest_runtest_protocol  # noqa: F401 - no test reaches the network
 
-SHAPES = ("bert", "roberta", "distilbert", "electra")
+SHAPES = ("bert", "roberta", "distilbert", "electra", "mpnet")
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "ugly")
 THINGS = {
     "shop": ("box", "price", "parcel", "phone"),
@@ -60,6 +60,7 @@ def make_encoder(folder: Path, shape: str) -> Path:
         BertConfig,
         DistilBertConfig,
         ElectraConfig,
+        MPNetConfig,
         PreTrainedTokenizerFast,
         RobertaConfig,
     )
@@ -95,6 +96,7 @@ def make_encoder(folder: Path, shape: str) -> Path:
     configs = {
         "bert": lambda: BertConfig(**common, **wide, max_position_embeddings=64),
         "roberta": lambda: RobertaConfig(**common, **wide, max_position_embeddings=66),
+        "mpnet": lambda: MPNetConfig(**{**common, "pad_token_id": 1}, **wide, max_position_embeddings=66),
         "electra": lambda: ElectraConfig(**common, **wide, embedding_size=16, max_position_embeddings=64),
         "distilbert": lambda: DistilBertConfig(
             **common, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64

@@ -138,15 +138,31 @@ def peft_config(model: nn.Module) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in plain.items()} | {"inference_mode": True}
 
 
+def shapes(model: nn.Module, *, rank: int, linears: str, live_layers: int | None) -> dict[str, tuple[int, int]]:
+    """Shapes of the tensors that an adapter of an encoder has, by the names under which PEFT saves them."""
+    made = {}
+    for name in adapted_linears(model, linears, live_layers):
+        weight: Any = model.get_submodule(name).weight
+        outputs, inputs = weight.shape
+        made[f"base_model.model.{name}.lora_A.weight"] = (rank, inputs)
+        made[f"base_model.model.{name}.lora_B.weight"] = (outputs, rank)
+    return made
+
+
 def initial(model: nn.Module, *name: object) -> dict[str, npt.NDArray[np.float32]]:
+    """Fresh tensors for the adapter of a PEFT model."""
+    return fresh({key: value.shape for key, value in read(model).items()}, *name)
+
+
+def fresh(shapes: Mapping[str, tuple[int, ...]], *name: object) -> dict[str, npt.NDArray[np.float32]]:
     """Fresh adapter tensors: A uniform in ±1/sqrt(inputs) as in PEFT, B zero; each A from a seed of its own name."""
     tensors = {}
-    for key, value in read(model).items():
+    for key, shape in shapes.items():
         if ".lora_A." in key:
-            bound = 1.0 / np.sqrt(value.shape[1])
-            tensors[key] = seeds.generator("init", *name, key).uniform(-bound, bound, value.shape).astype(np.float32)
+            bound = 1.0 / np.sqrt(shape[1])
+            tensors[key] = seeds.generator("init", *name, key).uniform(-bound, bound, shape).astype(np.float32)
         else:
-            tensors[key] = np.zeros_like(value)
+            tensors[key] = np.zeros(shape, dtype=np.float32)
     return tensors
 
 

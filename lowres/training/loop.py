@@ -45,7 +45,7 @@ class LoopEngine:
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains each fit in turn; an error becomes the result of its fit."""
         if fits:
-            self._model(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
+            self.model(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
         for fit in fits:
             try:
                 yield fit, self._train(fit, starts[fit.start.content] if isinstance(fit.start, Fit) else None)
@@ -54,25 +54,25 @@ class LoopEngine:
 
     def features(self, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
         """Pooled vectors of the frozen backbone, [texts, hidden]."""
-        return self._features(self._model(None), texts, recipe)
+        return self._features(self.model(None), texts, recipe)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
         """Probabilities of a trained fit, [texts, classes]."""
-        model = self._model(fit.adapter)
+        model = self.model(fit.adapter)
         if fit.adapter is not None:
             adapters.write(model, fitted.adapter)
         return encoder.probabilities(self._features(model, texts, fit.recipe), fitted.head)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
-        return adapters.peft_config(self._model(fit.adapter)) if fit.adapter is not None else None
+        return adapters.peft_config(self.model(fit.adapter)) if fit.adapter is not None else None
 
     def _train(self, fit: Fit, start: Fitted | None) -> Fitted:
         import torch
         from torch.nn import functional
 
         began = time.perf_counter()
-        model = self._model(fit.adapter)
+        model = self.model(fit.adapter)
         seed = (fit.task, fit.draw)
         first_adapter = start.adapter if start else adapters.initial(model, *seed)
         first_head = start.head if start else initial_head(self.backbone.hidden, len(fit.labels), *seed)
@@ -136,7 +136,7 @@ class LoopEngine:
             precision=self.precision,
         )
 
-    def _model(self, adapter: LoRA | None) -> nn.Module:
+    def model(self, adapter: LoRA | None) -> nn.Module:
         """The encoder with an adapter of these settings; made once, its weights are set anew for every fit."""
         if adapter not in self._models:
             model = self.backbone.load(self.device)

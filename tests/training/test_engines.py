@@ -14,13 +14,15 @@ from lowres.data.task import Task
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.training import closed_form
 from lowres.training.fit import Engine, Fit, Fitted, Logistic, LoRA, MostFrequent, Part, Recipe, Tree, Words
+from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
+from tests.conftest import SHAPES
 
 ENGINES: dict[str, Callable[[Backbone, str], Engine]] = {
+    "fleet": lambda backbone, precision: FleetEngine(backbone, backbone.tokens(), "cpu", precision),
     "loop": lambda backbone, precision: LoopEngine(backbone, backbone.tokens(), "cpu", precision),
 }
 RECIPE = Recipe(learning_rate=5e-3, head_learning_rate=5e-2, min_steps=40, max_length=24)
-SHAPES = ("bert", "roberta", "distilbert", "electra")
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -1,0 +1,387 @@
+"""The fleet: all ready fits of a wave train in one computation over one frozen backbone.
+
+Their adapters and heads are stacked, ``[fits, …]``; the tokens of all their batches go through the frozen layers
+together, packed without padding. Every fit keeps its own rows, order, schedule and stop, and never sees another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lowres.data.tokens import Tokens
+from lowres.errors import FitError, UserError
+from lowres.models import adapters, encoder
+from lowres.models.backbone import Backbone
+from lowres.models.heads import initial_head
+from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
+from lowres.training.fit import Fit, Fitted, LoRA, Recipe, Tensors
+from lowres.training.loop import LoopEngine, gradient_checks
+
+STEP_TOKENS: Final = {"cpu": 4096, "cuda": 262_144, "mps": 16_384}
+"""Tokens of a training step of a group of fits. On a CPU a product of this size is as fast as a larger one."""
+TEST_TOKENS: Final = {"cpu": 2048, "cuda": 65_536, "mps": 16_384}
+"""Tokens of a forward pass over test texts."""
+AT_ONCE: Final = {"cpu": 64, "cuda": 512, "mps": 64}
+BETAS: Final = (0.9, 0.999)
+EPSILON: Final = 1e-8
+"""Of AdamW, as in torch."""
+KEPT_SETS: Final = 8
+"""Lists of texts whose tokens stay at hand, as test texts come again with every fit."""
+
+
+class FleetEngine:
+    """Trains fits side by side on one device; what it has no packed form of goes to the plain engine.
+
+    Args:
+        backbone: The frozen encoder.
+        tokens: Its tokenizer.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16`` (matrix products; adapters, heads, optimiser and what flows between layers
+            stay fp32).
+
+    Attributes:
+        notice: Why the plain engine does the work instead, or None.
+    """
+
+    name = "fleet"
+
+    def __init__(self, backbone: Backbone, tokens: Tokens, device: str, precision: str) -> None:
+        self.backbone, self.tokens, self.device, self.precision = backbone, tokens, device, precision
+        self.at_once = AT_ONCE[device]
+        self.loop = LoopEngine(backbone, tokens, device, precision)
+        self.packed: PackedEncoder | None = None
+        self.notice: str | None = None
+        try:
+            self.packed = PackedEncoder(self.loop.model(None), torch.bfloat16 if precision == "bf16" else torch.float32)
+        except UserError as error:
+            self.notice = f"{error.what}; its fits are trained one after another"
+        self._merged: tuple[Fitted, PackedEncoder] | None = None
+        self._sets: dict[tuple[int, tuple[str, ...]], list[_Batch]] = {}
+
+    def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
+        """Trains fits together, those of the same shape and similar number of steps in one group."""
+        if self.packed is None:
+            yield from self.loop.fit_many(fits, starts)
+            return
+        for group in self._groups(fits):
+            yield from self._halving(group, starts)
+
+    def features(self, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
+        """Pooled vectors of the frozen backbone, [texts, hidden]."""
+        if self.packed is None:
+            return self.loop.features(texts, recipe)
+        return self._features(self.packed, texts, recipe)
+
+    def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Probabilities of a trained fit, [texts, classes]; the adapter is added to the weights first."""
+        if self.packed is None:
+            return self.loop.predict(fit, fitted, texts)
+        model = self.packed
+        if fit.adapter is not None:
+            if self._merged is None or self._merged[0] is not fitted:
+                stack = _Stack.of([fitted], self._places(fit.adapter), self.device)
+                scale = fit.adapter.alpha / fit.adapter.rank
+                self._merged = (
+                    fitted,
+                    model.merged(Adapters(stack.factors(stack.tensors), scale, NONE.tokens, NONE.tokens)),
+                )
+            model = self._merged[1]
+        return encoder.probabilities(self._features(model, texts, fit.recipe), fitted.head)
+
+    def adapter_config(self, fit: Fit) -> dict[str, object] | None:
+        """PEFT's settings of a fit's adapter; None for a frozen backbone."""
+        return self.loop.adapter_config(fit)
+
+    def _groups(self, fits: Sequence[Fit]) -> Iterator[list[Fit]]:
+        """Fits of one adapter and length limit, longest first, as many as fill a training step."""
+        shapes: dict[object, list[Fit]] = {}
+        for fit in fits:
+            shapes.setdefault((fit.adapter, fit.recipe.max_length, fit.recipe.normalise), []).append(fit)
+        for alike in shapes.values():
+            alike.sort(key=lambda fit: -fit.steps)
+            group: list[Fit] = []
+            filled = 0.0
+            for fit in alike:
+                arrays = self.tokens.encode(fit.texts, fit.recipe.max_length)
+                step = fit.recipe.batch * sum(map(len, arrays)) / len(arrays)
+                if group and filled + step > STEP_TOKENS[self.device]:
+                    yield group
+                    group, filled = [], 0.0
+                group.append(fit)
+                filled += step
+            yield group
+
+    def _halving(self, group: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
+        """Trains a group; where memory does not suffice, one half of it after the other."""
+        try:
+            done = self._train(group, starts)
+        except Exception as error:  # the failure of one group is its result, whatever its kind
+            if len(group) == 1 or not _out_of_memory(error):
+                yield from ((fit, error) for fit in group)
+                return
+        else:
+            yield from zip(group, done, strict=True)
+            return
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        half = len(group) // 2
+        for part in (group[:half], group[half:]):
+            yield from self._halving(part, starts)
+
+    def _train(self, group: list[Fit], starts: Mapping[str, Fitted]) -> list[Fitted | Exception]:
+        """Trains fits that are sorted by their steps, the longest first."""
+        began = time.perf_counter()
+        assert self.packed is not None
+        lora, recipe = group[0].adapter, group[0].recipe
+        first = [self._start(fit, starts) for fit in group]
+        stack = _Stack.of(first, self._places(lora), self.device)
+        batches = [_Batches(fit, self._embedded(fit), self.device) for fit in group]
+        losses = np.full((group[0].steps, len(group)), np.nan)
+        work = np.zeros(len(group))
+        active = 0
+        leaves: list[Tensor] = []
+        for step in range(group[0].steps):
+            running = sum(step < fit.steps for fit in group)
+            if running != active:
+                active, leaves = running, stack.leaves(running)
+            held = [batch.at(step) for batch in batches[:active]]
+            tokens = [sum(len(row) for row in one.rows) for one in held]
+            work[:active] += tokens
+            pack = make_pack([len(row) for one in held for row in one.rows], self.device)
+            spans = make_spans([len(one.rows) for one in held], self.device, together=True)
+            stacked = Adapters(
+                stack.factors(leaves), lora.alpha / lora.rank if lora else 1.0, self._spans(tokens),
+                self._spans([len(one.rows) for one in held]),
+            )  # fmt: skip
+            x = torch.cat([row for one in held for row in one.rows])
+            vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked)
+            each = _losses(vectors, spans, held, leaves[-2], leaves[-1], stack.absent[:active])
+            each.sum().backward()  # type: ignore[no-untyped-call]
+            stack.step(leaves, step, group[:active])
+            losses[step, :active] = each.detach().cpu().numpy()
+        seconds = (time.perf_counter() - began) * work / work.sum()
+        return [
+            _result(fit, before, after, losses[: fit.steps, at], float(seconds[at]))
+            for at, (fit, before, after) in enumerate(zip(group, first, stack.fitted(group), strict=True))
+        ]
+
+    def _start(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
+        """The adapter and head a fit starts from."""
+        if isinstance(fit.start, Fit):
+            return starts[fit.start.content]
+        seed = (fit.task, fit.draw)
+        adapter = adapters.fresh(self._shapes(fit.adapter), *seed)
+        return Fitted(adapter, initial_head(self.backbone.hidden, len(fit.labels), *seed))
+
+    def _shapes(self, lora: LoRA | None) -> dict[str, tuple[int, int]]:
+        assert self.packed is not None
+        if lora is None:
+            return {}
+        return adapters.shapes(self.packed.model, rank=lora.rank, linears=lora.linears, live_layers=lora.live_layers)
+
+    def _places(self, lora: LoRA | None) -> dict[tuple[int, str], str]:
+        """Where each adapted linear is, and the name under which PEFT saves its A."""
+        assert self.packed is not None
+        found = {}
+        for name in self._shapes(lora):
+            module, mark, _ = name.removeprefix("base_model.model.").partition(".lora_A.")
+            place = self.packed.place(module) if mark else None
+            if place is not None:
+                found[place] = name
+        return found
+
+    def _spans(self, rows: Sequence[int]) -> Spans:
+        return make_spans(rows, self.device, together=self.device != "cpu")
+
+    def _embedded(self, fit: Fit) -> list[Tensor]:
+        """What goes into the first layer for every row of a fit, [tokens, hidden] each."""
+        assert self.packed is not None
+        made: list[Tensor] = [torch.empty(0)] * fit.size
+        for batch in self._batched(fit.texts, fit.recipe.max_length, keep=False):
+            pieces = torch.split(self.packed.embed(batch.ids)[batch.mask], batch.pack.lengths.tolist())
+            for place, piece in zip(batch.places, pieces, strict=True):
+                made[place] = piece.clone()
+        return made
+
+    def _batched(self, texts: list[str], max_length: int, keep: bool = True) -> list[_Batch]:
+        """Texts of similar length side by side; what was asked for last is at hand."""
+        name = (max_length, tuple(texts))
+        if name in self._sets:
+            return self._sets[name]
+        made = []
+        for places, ids, mask in self.tokens.by_length(texts, max_length, TEST_TOKENS[self.device]):
+            there = torch.from_numpy(mask.astype(bool)).to(self.device)
+            pack = make_pack(mask.sum(1), self.device)
+            made.append(_Batch(places, torch.from_numpy(ids).to(self.device), there, pack))
+        if keep:
+            self._sets[name] = made
+            while len(self._sets) > KEPT_SETS:
+                del self._sets[next(iter(self._sets))]
+        return made
+
+    def _features(self, model: PackedEncoder, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
+        made = np.zeros((len(texts), self.backbone.hidden), dtype=np.float32)
+        with torch.inference_mode():
+            for batch in self._batched(texts, recipe.max_length) if texts else ():
+                x = model.embed(batch.ids)[batch.mask]
+                made[batch.places] = self._pooled(model, x, batch.pack, recipe.normalise).cpu().numpy()
+        return made
+
+    def _pooled(
+        self, model: PackedEncoder, x: Tensor, pack: Pack, normalise: bool, stacked: Adapters = NONE, first: int = 0
+    ) -> Tensor:
+        """One vector a sequence in fp32, [sequences, hidden], from what goes into layer ``first``."""
+        if self.backbone.pooling == "mean":
+            hidden = model.forward(x, pack, stacked, first=first)
+            vectors = torch.segment_reduce(hidden, "mean", lengths=torch.from_numpy(pack.lengths).to(hidden.device))
+        else:
+            vectors = model.forward(x, pack, stacked, first=first, only_first_token=True)
+        return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12) if normalise else vectors
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts of similar length: their places in a list, padded ids and mask [texts, tokens], and their pack."""
+
+    places: npt.NDArray[np.int64]
+    ids: Tensor
+    mask: Tensor
+    pack: Pack
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What one fit brings to a step: embedded rows, targets and loss weights."""
+
+    rows: list[Tensor]
+    targets: Tensor
+    weights: Tensor
+
+
+class _Batches:
+    """The batches of one fit, as tensors."""
+
+    def __init__(self, fit: Fit, rows: list[Tensor], device: str) -> None:
+        self._rows = rows
+        self._batches = [
+            (places, torch.from_numpy(fit.targets[places]).to(device), torch.from_numpy(weights).float().to(device))
+            for places, weights in fit.batches()
+        ]
+
+    def at(self, step: int) -> _Held:
+        """What comes at a step."""
+        places, targets, weights = self._batches[step]
+        return _Held([self._rows[place] for place in places], targets, weights)
+
+
+@dataclass
+class _Stack:
+    """Adapters, heads and optimiser state of a group, stacked."""
+
+    places: dict[tuple[int, str], str]
+    tensors: list[Tensor]
+    """A and B of every place in turn, then weight and bias of the heads; [fits, …] each, in fp32."""
+    absent: Tensor
+    """Classes that a fit does not have, [fits, classes]."""
+    _means: list[Tensor] = field(default_factory=list)
+    _squares: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, fitted: Sequence[Fitted], places: dict[tuple[int, str], str], device: str) -> _Stack:
+        """Stacks what fits start from; heads with fewer classes are filled up with zeros."""
+
+        def stacked(arrays: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+            return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
+
+        tensors = [
+            stacked([one.adapter[key] for one in fitted])
+            for name in places.values()
+            for key in (name, name.replace(".lora_A.", ".lora_B."))
+        ]
+        classes = [len(one.head["bias"]) for one in fitted]
+        most = max(classes)
+        for part in ("weight", "bias"):
+            arrays = [np.asarray(one.head[part], dtype=np.float32) for one in fitted]
+            tensors.append(
+                stacked([np.pad(array, [(0, most - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays])
+            )
+        absent = np.arange(most)[None, :] >= np.array(classes)[:, None]
+        return cls(places, tensors, torch.from_numpy(absent).to(device))
+
+    def leaves(self, active: int) -> list[Tensor]:
+        """The tensors of the first fits, as leaves of a graph that share their memory."""
+        if not self._means:
+            self._means = [torch.zeros_like(tensor) for tensor in self.tensors]
+            self._squares = [torch.zeros_like(tensor) for tensor in self.tensors]
+        return [tensor[:active].detach().requires_grad_() for tensor in self.tensors]
+
+    def factors(self, tensors: Sequence[Tensor]) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
+        """A and B by place."""
+        return {place: (tensors[2 * at], tensors[2 * at + 1]) for at, place in enumerate(self.places)}
+
+    def step(self, leaves: Sequence[Tensor], step: int, fits: Sequence[Fit]) -> None:
+        """One step of AdamW without decay, with the rate of each fit."""
+        now = np.array([fit.recipe.rate(step, fit.steps) for fit in fits]) / (1 - BETAS[0] ** (step + 1))
+        peaks = np.array([[fit.recipe.learning_rate, fit.recipe.head_learning_rate] for fit in fits])
+        rates = torch.from_numpy((now[:, None] * peaks).astype(np.float32)).to(leaves[0].device)
+        unbias = (1 - BETAS[1] ** (step + 1)) ** 0.5
+        with torch.no_grad():
+            for at, leaf in enumerate(leaves):
+                grad = leaf.grad
+                assert grad is not None
+                mean, square = self._means[at][: len(fits)], self._squares[at][: len(fits)]
+                mean.lerp_(grad, 1 - BETAS[0])
+                square.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
+                rate = rates[:, int(at >= len(leaves) - 2)].view(-1, *[1] * (leaf.dim() - 1))
+                leaf.sub_(rate * mean / (square.sqrt() / unbias).add_(EPSILON))
+                leaf.grad = None
+
+    def fitted(self, group: Sequence[Fit]) -> Iterator[tuple[Tensors, Tensors]]:
+        """Adapter and head of each fit, as saved."""
+        arrays = [tensor.cpu().numpy() for tensor in self.tensors]
+        for number, fit in enumerate(group):
+            adapter = {}
+            for at, name in enumerate(self.places.values()):
+                adapter[name] = arrays[2 * at][number].copy()
+                adapter[name.replace(".lora_A.", ".lora_B.")] = arrays[2 * at + 1][number].copy()
+            classes = len(fit.labels)
+            yield adapter, {"weight": arrays[-2][number, :classes].copy(), "bias": arrays[-1][number, :classes].copy()}
+
+
+def _losses(
+    vectors: Tensor, spans: Spans, held: Sequence[_Held], weight: Tensor, bias: Tensor, absent: Tensor
+) -> Tensor:
+    """The loss of each fit, [fits]: its rows [rows, hidden] lie one fit after another in ``vectors``."""
+    weights = torch.nn.utils.rnn.pad_sequence([one.weights for one in held], batch_first=True)
+    targets = torch.nn.utils.rnn.pad_sequence([one.targets for one in held], batch_first=True)
+    assert spans.places is not None
+    logits = torch.baddbmm(bias[:, None], vectors[spans.places], weight.transpose(1, 2))
+    logits = logits.masked_fill(absent[:, None], float("-inf"))
+    each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return (each.view(weights.shape) * weights).sum(1)
+
+
+def _result(
+    fit: Fit, before: Fitted, after: tuple[Tensors, Tensors], losses: npt.NDArray[np.float64], seconds: float
+) -> Fitted | Exception:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        return FitError(
+            f"the loss became {losses[bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
+        )
+    log = [{"step": step + 1, "loss": round(float(loss), 6)} for step, loss in enumerate(losses)]
+    checks = gradient_checks(before.adapter, after[0], log, not isinstance(fit.start, Fit))
+    return Fitted(*after, tuple(log), checks, seconds)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
