@@ -21,8 +21,8 @@ from lowres.models import classifier as models
 from lowres.models.backbone import find_backbone
 from lowres.models.device import resolve
 from lowres.study.config import build_config
+from lowres.training.engines import make_engine
 from lowres.training.fit import Fit, Part
-from lowres.training.loop import LoopEngine
 
 TASK = "classifier"
 """Name in the seeds: the same texts, labels and draw give the same model."""
@@ -94,7 +94,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.lora, recipe=config.recipe)
         found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
         check_reach(found, config)
-        engine = LoopEngine(found, found.tokens(), machine.device, machine.precision)
+        engine = make_engine(config.engine, found, machine.device, machine.precision)
         ((_, fitted),) = engine.fit_many([fit], {})
         if isinstance(fitted, Exception):
             raise fitted

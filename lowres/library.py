@@ -27,8 +27,8 @@ from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_pla
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, run_plan
 from lowres.study.store import Store
+from lowres.training.engines import make_engine
 from lowres.training.fit import Engine, Environment
-from lowres.training.loop import LoopEngine
 
 
 class Study:
@@ -123,7 +123,7 @@ class Study:
     @cached_property
     def engine(self) -> Engine:
         """Who trains and predicts."""
-        return LoopEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision)
+        return make_engine(self.config.engine, self.backbone, self.machine.device, self.machine.precision)
 
     @property
     def folder(self) -> Path:
@@ -199,6 +199,8 @@ class Study:
             for name, share in truncated.items()
             if share >= 0.01
         ]
+        if outcome.trained and self.engine.notice:
+            outcome.warnings.append(self.engine.notice)
         result = StudyResult(outcome, self.engine, self.backbone, self.store, self.folder, summarise(outcome))
         result.write(origin)
         return result

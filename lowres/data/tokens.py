@@ -58,7 +58,12 @@ class Tokens:
         self, texts: Sequence[str], max_length: int, batch_tokens: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
         """Batches of similar length: positions, ids and mask; at most ``batch_tokens`` padded tokens each."""
-        arrays = self.encode(texts, max_length)
+        yield from self.batches(self.encode(texts, max_length), batch_tokens)
+
+    def batches(
+        self, arrays: Sequence[TokenArray], batch_tokens: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """The same of texts that are tokens already."""
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         ranked = np.argsort(lengths, kind="stable")
         begin = 0

@@ -14,9 +14,9 @@ from lowres.methods.catalogue import DEFAULT
 from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
+from lowres.training.engines import ENGINES
 from lowres.training.fit import LoRA, Recipe
 
-ENGINES = ("loop",)
 MOST_DRAWS = 1000
 MOST = 1_000_000
 """Of anything else that is a number."""
@@ -42,7 +42,7 @@ class StudyConfig:
     revision: str | None = setting("Commit, tag or branch of a backbone given by hub id.", None)
     source_rows: int = setting("Row cap of a source fit and of the ceiling.", 1000)
     limit: int | None = setting("At most so many test rows a domain; marked in every result.", None)
-    engine: str = setting("loop: one fit after another, the reference.", "loop")
+    engine: str = setting("; ".join(f"{name}: {what}" for name, what in ENGINES.items()) + ".", "fleet")
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
     device: str = setting("auto, cpu, cuda or mps.", "auto")
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
@@ -70,7 +70,7 @@ class StudyConfig:
             "shots: give at least one number" if not self.shots else None,
             *(_at_least("shots", budget, 0) for budget in self.shots),
             *(_repeated(name, getattr(self, name)) for name in ("shots", "source", "target", "methods")),
-            _one_of("engine", self.engine, ENGINES),
+            _one_of("engine", self.engine, list(ENGINES)),
             _one_of("precision", self.precision, PRECISIONS),
             _one_of("device", self.device, DEVICES),
             *_recipe_faults(self.recipe),

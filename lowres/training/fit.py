@@ -297,6 +297,8 @@ class Engine(Protocol):
     name: str
     at_once: int
     """How many fits it likes to be handed at once."""
+    notice: str | None
+    """What the user should know of how it works here, or None."""
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains fits whose starts are ready; one that fails does not stop the others.

@@ -17,14 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lowres.data.tokens import Tokens
+from lowres import seeds
+from lowres.data.sources import cache_dir
+from lowres.data.tokens import TokenArray, Tokens
 from lowres.errors import FitError, UserError
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
+from lowres.models.device import numerics
 from lowres.models.heads import initial_head
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
 from lowres.training.fit import Fit, Fitted, LoRA, Recipe, Tensors
 from lowres.training.loop import LoopEngine, gradient_checks
+from lowres.training.prefix import Prefix
 
 STEP_TOKENS: Final = {"cpu": 4096, "cuda": 262_144, "mps": 16_384}
 """Tokens of a training step of a group of fits. On a CPU a product of this size is as fast as a larger one."""
@@ -34,6 +38,8 @@ AT_ONCE: Final = {"cpu": 64, "cuda": 512, "mps": 64}
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
 """Of AdamW, as in torch."""
+KEPT_VECTORS: Final = 200_000
+"""Texts whose frozen vectors stay at hand."""
 KEPT_SETS: Final = 8
 """Lists of texts whose tokens stay at hand, as test texts come again with every fit."""
 
@@ -64,6 +70,8 @@ class FleetEngine:
             self.packed = PackedEncoder(self.loop.model(None), torch.bfloat16 if precision == "bf16" else torch.float32)
         except UserError as error:
             self.notice = f"{error.what}; its fits are trained one after another"
+        self._prefixes: dict[int, Prefix] = {}
+        self._frozen: dict[tuple[int, bool, str], npt.NDArray[np.float32]] = {}
         self._merged: tuple[Fitted, PackedEncoder] | None = None
         self._sets: dict[tuple[int, tuple[str, ...]], list[_Batch]] = {}
 
@@ -79,7 +87,14 @@ class FleetEngine:
         """Pooled vectors of the frozen backbone, [texts, hidden]."""
         if self.packed is None:
             return self.loop.features(texts, recipe)
-        return self._features(self.packed, texts, recipe)
+        known, name = self._frozen, (recipe.max_length, recipe.normalise)
+        missing = list(dict.fromkeys(text for text in texts if (*name, text) not in known))
+        if len(known) > KEPT_VECTORS:
+            known.clear()
+            missing = list(dict.fromkeys(texts))
+        vectors = self._features(self.packed, missing, recipe)
+        known |= {(*name, text): vector for text, vector in zip(missing, vectors, strict=True)}
+        return np.array([known[(*name, text)] for text in texts], dtype=np.float32).reshape(len(texts), -1)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
         """Probabilities of a trained fit, [texts, classes]; the adapter is added to the weights first."""
@@ -95,7 +110,7 @@ class FleetEngine:
                     model.merged(Adapters(stack.factors(stack.tensors), scale, NONE.tokens, NONE.tokens)),
                 )
             model = self._merged[1]
-        return encoder.probabilities(self._features(model, texts, fit.recipe), fitted.head)
+        return encoder.probabilities(self._features(model, texts, fit.recipe, self._first(fit.adapter)), fitted.head)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
@@ -144,7 +159,8 @@ class FleetEngine:
         lora, recipe = group[0].adapter, group[0].recipe
         first = [self._start(fit, starts) for fit in group]
         stack = _Stack.of(first, self._places(lora), self.device)
-        batches = [_Batches(fit, self._embedded(fit), self.device) for fit in group]
+        lowest = self._first(lora)
+        schedules = [_Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), self.device) for fit in group]
         losses = np.full((group[0].steps, len(group)), np.nan)
         work = np.zeros(len(group))
         active = 0
@@ -153,7 +169,7 @@ class FleetEngine:
             running = sum(step < fit.steps for fit in group)
             if running != active:
                 active, leaves = running, stack.leaves(running)
-            held = [batch.at(step) for batch in batches[:active]]
+            held = [schedule.at(step) for schedule in schedules[:active]]
             tokens = [sum(len(row) for row in one.rows) for one in held]
             work[:active] += tokens
             pack = make_pack([len(row) for one in held for row in one.rows], self.device)
@@ -162,8 +178,8 @@ class FleetEngine:
                 stack.factors(leaves), lora.alpha / lora.rank if lora else 1.0, self._spans(tokens),
                 self._spans([len(one.rows) for one in held]),
             )  # fmt: skip
-            x = torch.cat([row for one in held for row in one.rows])
-            vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked)
+            x = torch.cat([row for one in held for row in one.rows]).float()
+            vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked, lowest)
             each = _losses(vectors, spans, held, leaves[-2], leaves[-1], stack.absent[:active])
             each.sum().backward()  # type: ignore[no-untyped-call]
             stack.step(leaves, step, group[:active])
@@ -202,38 +218,59 @@ class FleetEngine:
     def _spans(self, rows: Sequence[int]) -> Spans:
         return make_spans(rows, self.device, together=self.device != "cpu")
 
-    def _embedded(self, fit: Fit) -> list[Tensor]:
-        """What goes into the first layer for every row of a fit, [tokens, hidden] each."""
+    def _first(self, lora: LoRA | None) -> int:
+        """The lowest layer that an adapter can change; what lies below is computed once a text."""
         assert self.packed is not None
-        made: list[Tensor] = [torch.empty(0)] * fit.size
-        for batch in self._batched(fit.texts, fit.recipe.max_length, keep=False):
-            pieces = torch.split(self.packed.embed(batch.ids)[batch.mask], batch.pack.lengths.tolist())
-            for place, piece in zip(batch.places, pieces, strict=True):
-                made[place] = piece.clone()
+        return self.packed.depth - lora.live_layers if lora is not None and lora.live_layers is not None else 0
+
+    def _inputs(self, texts: list[str], recipe: Recipe, first: int) -> list[Tensor]:
+        """What goes into layer ``first`` for every text, [tokens, hidden] each."""
+        arrays = self.tokens.encode(texts, recipe.max_length)
+        return (
+            [piece.to(self.device) for piece in self._prefix(first).hidden(arrays)] if first else self._below(arrays, 0)
+        )
+
+    def _prefix(self, first: int) -> Prefix:
+        if first not in self._prefixes:
+            name = seeds.digest(self.backbone.fingerprint, self.precision, numerics(), first)
+            self._prefixes[first] = Prefix(cache_dir() / "prefix" / name, lambda arrays: self._below(arrays, first))
+        return self._prefixes[first]
+
+    @torch.no_grad()
+    def _below(self, arrays: Sequence[TokenArray], first: int) -> list[Tensor]:
+        """What the layers below ``first`` make of token sequences, [tokens, hidden] each."""
+        assert self.packed is not None
+        made: list[Tensor] = [torch.empty(0)] * len(arrays)
+        for batch in self._batches(arrays):
+            x = self.packed.forward(self.packed.embed(batch.ids)[batch.mask], batch.pack, end=first)
+            for place, piece in zip(batch.places, torch.split(x, batch.pack.lengths.tolist()), strict=True):
+                made[place] = piece.to(self.packed.dtype) if first else piece.clone()
         return made
 
-    def _batched(self, texts: list[str], max_length: int, keep: bool = True) -> list[_Batch]:
-        """Texts of similar length side by side; what was asked for last is at hand."""
-        name = (max_length, tuple(texts))
-        if name in self._sets:
-            return self._sets[name]
-        made = []
-        for places, ids, mask in self.tokens.by_length(texts, max_length, TEST_TOKENS[self.device]):
+    def _batches(self, arrays: Sequence[TokenArray]) -> Iterator[_Batch]:
+        """Token sequences of similar length side by side."""
+        for places, ids, mask in self.tokens.batches(arrays, TEST_TOKENS[self.device]):
             there = torch.from_numpy(mask.astype(bool)).to(self.device)
-            pack = make_pack(mask.sum(1), self.device)
-            made.append(_Batch(places, torch.from_numpy(ids).to(self.device), there, pack))
-        if keep:
-            self._sets[name] = made
+            yield _Batch(places, torch.from_numpy(ids).to(self.device), there, make_pack(mask.sum(1), self.device))
+
+    def _features(
+        self, model: PackedEncoder, texts: list[str], recipe: Recipe, first: int = 0
+    ) -> npt.NDArray[np.float32]:
+        made = np.zeros((len(texts), self.backbone.hidden), dtype=np.float32)
+        if not texts:
+            return made
+        name = (recipe.max_length, tuple(texts))
+        if name not in self._sets:  # test texts come again with every fit
+            self._sets[name] = list(self._batches(self.tokens.encode(texts, recipe.max_length)))
             while len(self._sets) > KEPT_SETS:
                 del self._sets[next(iter(self._sets))]
-        return made
-
-    def _features(self, model: PackedEncoder, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
-        made = np.zeros((len(texts), self.backbone.hidden), dtype=np.float32)
+        below = self._inputs(texts, recipe, first) if first else []
         with torch.inference_mode():
-            for batch in self._batched(texts, recipe.max_length) if texts else ():
-                x = model.embed(batch.ids)[batch.mask]
-                made[batch.places] = self._pooled(model, x, batch.pack, recipe.normalise).cpu().numpy()
+            for batch in self._sets[name]:
+                x = torch.cat([below[place] for place in batch.places]) if first else model.embed(batch.ids)[batch.mask]
+                made[batch.places] = (
+                    self._pooled(model, x.float(), batch.pack, recipe.normalise, first=first).cpu().numpy()
+                )
         return made
 
     def _pooled(
@@ -267,7 +304,7 @@ class _Held:
     weights: Tensor
 
 
-class _Batches:
+class _Schedule:
     """The batches of one fit, as tensors."""
 
     def __init__(self, fit: Fit, rows: list[Tensor], device: str) -> None:

@@ -32,6 +32,7 @@ class LoopEngine:
 
     name = "loop"
     at_once = 1
+    notice: str | None = None
 
     def __init__(self, backbone: Backbone, tokens: Tokens, device: str, precision: str) -> None:
         from accelerate import Accelerator

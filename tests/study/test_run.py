@@ -123,17 +123,17 @@ def test_a_failed_fit_is_counted_and_stops_no_other(
         return train(self, fit, start)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop.LoopEngine, "_train", sometimes)
-    result = small().run()
+    result = small(engine="loop").run()
     assert result.summary.fits.failed == 3  # the source fit of draw 1 and the two that start from it
     assert result.summary.fits.trained == 15
     assert any("failed" in warning for warning in result.summary.warnings)
     assert all("no luck" in text for text in result.outcome.failed.values())
     monkeypatch.undo()
-    assert small().run().summary.fits.trained == 3
+    assert small(engine="loop").run().summary.fits.trained == 3
 
 
 def test_an_interrupted_run_goes_on(small: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = small(store=str(small().config.store) + "-whole").run().summary
+    whole = small(engine="loop", store=str(small().config.store) + "-whole").run().summary
     train, count = loop.LoopEngine._train, iter(range(100))
 
     def interrupted(self: loop.LoopEngine, fit: object, start: object) -> object:
@@ -143,9 +143,9 @@ def test_an_interrupted_run_goes_on(small: Callable[..., Study], monkeypatch: py
 
     monkeypatch.setattr(loop.LoopEngine, "_train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        small().run()
+        small(engine="loop").run()
     monkeypatch.undo()
-    summary = small().run().summary
+    summary = small(engine="loop").run().summary
     assert 0 < summary.fits.reused < 18
     assert summary.fits.trained + summary.fits.reused == 18
     assert numbers(summary) == numbers(whole)

@@ -1,0 +1,34 @@
+"""The engines by name. Imports none of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lowres.models.backbone import Backbone
+from lowres.training.fit import Engine
+
+ENGINES: Final = {
+    "fleet": "all ready fits of a wave in one computation",
+    "loop": "one fit after another with PEFT and Accelerate, the reference",
+}
+
+
+def make_engine(name: str, backbone: Backbone, device: str, precision: str) -> Engine:
+    """An engine that is ready to train.
+
+    Args:
+        name: One of ``ENGINES``.
+        backbone: The frozen encoder.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        UserError: The encoder cannot be loaded.
+    """
+    if name == "loop":
+        from lowres.training.loop import LoopEngine
+
+        return LoopEngine(backbone, backbone.tokens(), device, precision)
+    from lowres.training.fleet import FleetEngine
+
+    return FleetEngine(backbone, backbone.tokens(), device, precision)
