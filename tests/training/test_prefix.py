@@ -14,14 +14,14 @@ from lowres.training.prefix import Prefix
 
 
 class Counting:
-    """Stands for frozen layers: token t becomes a row of t, and asks are counted."""
+    """Stands for frozen layers: token t becomes a row of t modulo 100, and asks are counted."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
 
     def __call__(self, arrays: Sequence[TokenArray]) -> list[torch.Tensor]:
         self.asked.append(len(arrays))
-        return [torch.from_numpy(array.astype(np.float32))[:, None].repeat(1, 8).bfloat16() for array in arrays]
+        return [torch.from_numpy((array % 100).astype(np.float32))[:, None].repeat(1, 8).bfloat16() for array in arrays]
 
 
 def sequences(*lengths: int) -> list[TokenArray]:
@@ -30,7 +30,7 @@ def sequences(*lengths: int) -> list[TokenArray]:
 
 def right(found: Sequence[torch.Tensor], arrays: Sequence[TokenArray]) -> bool:
     return all(
-        torch.equal(piece.float()[:, 0], torch.from_numpy(array.astype(np.float32)))
+        torch.equal(piece.float()[:, 0], torch.from_numpy((array % 100).astype(np.float32)))
         for piece, array in zip(found, arrays, strict=True)
     )
 
