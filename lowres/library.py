@@ -19,7 +19,7 @@ from lowres.data.tokens import Tokens
 from lowres.errors import FitError, UserError
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
-from lowres.models.device import Machine, numerics, resolve
+from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.results import StudyResult, check_folder, classifier
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
@@ -99,6 +99,11 @@ class Study:
     def machine(self) -> Machine:
         """Device, precision and speed."""
         return resolve(self.config.device, self.config.precision)
+
+    @cached_property
+    def team(self) -> Team:
+        """The processes that run this study together, as ``torchrun`` started them; the first writes the results."""
+        return team(self.machine.device)
 
     @cached_property
     def environment(self) -> Environment:
@@ -188,9 +193,16 @@ class Study:
         if self.stored() < set(self.plan.distinct):
             self.engine.features(["a text"], self.config.recipe)  # an encoder that cannot be loaded is said at once
         check_folder(self.folder)
-        origin = provenance(self.machine.device, self.machine.precision)
+        origin = provenance(self.machine.device, self.machine.precision, self.team.rank)
         outcome = run_plan(
-            self.plan, self.engine, self.environment, self.store, origin, force=self.config.force, progress=progress
+            self.plan,
+            self.engine,
+            self.environment,
+            self.store,
+            origin,
+            force=self.config.force,
+            progress=progress,
+            team=self.team,
         )
         outcome.seconds.encode = encoding
         outcome.seconds.total = time.perf_counter() - began
@@ -202,7 +214,8 @@ class Study:
         if outcome.trained and self.engine.notice:
             outcome.warnings.append(self.engine.notice)
         result = StudyResult(outcome, self.engine, self.backbone, self.store, self.folder, summarise(outcome))
-        result.write(origin)
+        if self.team.rank == 0:
+            result.write(origin)
         return result
 
 

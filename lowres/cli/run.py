@@ -33,6 +33,9 @@ def run(
     Every fit is kept in the store; what is there is never trained again, and an interrupted run goes on.
     """
     study = _study(given, file, sets)
+    if study.team.rank:  # the first process of a team speaks for all
+        study.run()
+        return
     _announce(study)
     with RunProgress(len(study.plan.distinct)) as progress:
         result = study.run(progress)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import json
+import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,48 @@ class Machine:
     precision: str
     gflops: float
     """Measured GFLOP/s of a matrix product of the size that small encoders make, at this precision."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that were started together for one study, and which of them this is."""
+
+    rank: int = 0
+    size: int = 1
+
+    def wait(self) -> None:
+        """Until all of them are here."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+
+def team(device: str) -> Team:
+    """The team that computes on such devices, as ``torchrun`` or ``accelerate launch`` started it; a team of one otherwise."""
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        return Team()
+    from accelerate import PartialState
+
+    with _stdout_as_stderr():  # gloo greets on stdout, which is for data, when processes first meet
+        state = PartialState(cpu=device == "cpu")
+        state.wait_for_everyone()
+    atexit.register(state.destroy_process_group)
+    return Team(state.process_index, state.num_processes)
+
+
+@contextlib.contextmanager
+def _stdout_as_stderr() -> Iterator[None]:
+    """What libraries print from C meanwhile goes to stderr."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Machine:

@@ -15,8 +15,8 @@ import lowres
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "datasets", "scikit-learn", "numpy", "scipy")
 
 
-def provenance(device: str, precision: str) -> dict[str, Any]:
-    """Versions, machine, device and git revision, as JSON-like data."""
+def provenance(device: str, precision: str, rank: int = 0) -> dict[str, Any]:
+    """Versions, machine, device, git revision and number of the process, as JSON-like data."""
     return {
         "lowres": lowres.__version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,6 +26,7 @@ def provenance(device: str, precision: str) -> dict[str, Any]:
         "device": device,
         "precision": precision,
         "git": _revision(),
+        "process": rank,
     }
 
 

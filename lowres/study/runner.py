@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.errors import FitError, StoreError
+from lowres.models.device import Team
 from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
 from lowres.study.store import Store
@@ -101,6 +102,7 @@ def run_plan(
     *,
     force: bool = False,
     progress: Progress | None = None,
+    team: Team = Team(),
 ) -> Outcome:
     """Runs what is missing. A fit that fails is noted and never stops the others.
 
@@ -112,8 +114,9 @@ def run_plan(
         provenance: Written into every new fit.
         force: Train again what is there.
         progress: Told how far it is.
+        team: The processes that share the work; they meet in the store.
     """
-    return _Run(plan, engine, environment, store, provenance, progress or Silent()).go(force)
+    return _Run(plan, engine, environment, store, provenance, progress or Silent(), team).go(force)
 
 
 @dataclass
@@ -124,17 +127,24 @@ class _Run:
     store: Store
     provenance: Mapping[str, Any]
     progress: Progress
+    team: Team
 
     def __post_init__(self) -> None:
         self.outcome = Outcome(self.plan, self.environment)
         self.fitted: dict[str, Fitted] = {}
 
     def go(self, force: bool) -> Outcome:
-        if force:
+        self.team.wait()
+        if force and self.team.rank == 0:
             for fit in self.plan.distinct.values():
                 self.store.drop_fit(self._key(fit))
+        self.team.wait()
         waves = list(self.plan.waves())
         needed = self._needed()
+        self.absent = {
+            content for content, fit in self.plan.distinct.items() if not self.store.is_whole(self._key(fit))
+        }
+        self.team.wait()
         for number, wave in enumerate(waves, start=1):
             self.progress.wave(number, len(waves))
             todo = [fit for fit in wave if fit.content in needed]
@@ -157,11 +167,16 @@ class _Run:
         return needed
 
     def _wave(self, todo: list[Fit]) -> None:
-        """Trains and predicts fits that do not depend on one another, as many at once as the engine likes."""
-        size = self.engine.at_once
+        """Trains and predicts fits that do not depend on one another, as many at once as the engine likes.
+
+        Of several processes each begins with its own share, and then helps with what no other has begun.
+        """
+        rank, processes, size = self.team.rank, self.team.size, self.engine.at_once
         busy: list[Fit] = []
-        for begin in range(0, len(todo), size):
-            busy += self._chunk(todo[begin : begin + size], wait=False)
+        for ahead in range(processes):
+            share = todo[(rank + ahead) % processes :: processes]
+            for begin in range(0, len(share), size):
+                busy += self._chunk(share[begin : begin + size], wait=False)
         for fit in busy:  # another process was at them
             self._chunk([fit], wait=True)
 
@@ -178,6 +193,8 @@ class _Run:
                         continue
                     stored = self.store.read_fit(key)  # another process may have been faster
                 if stored is not None:
+                    if self.team.size > 1 and fit.content in self.absent:
+                        self.outcome.trained.add(fit.content)  # by another of the team
                     self._keep(fit, stored)
                     self.progress.fit_done(1)
                 else:

@@ -294,7 +294,7 @@ def test_a_failed_fit_exits_1_and_is_named(study: list[str], monkeypatch: pytest
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(loop.LoopEngine, "_train", broken)
-    result = call("run", *study)
+    result = call("run", *study, "--engine", "loop")
     assert result.exit_code == 1
     assert "no luck" in result.stderr
     assert "Traceback" not in result.output

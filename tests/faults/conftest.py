@@ -27,12 +27,13 @@ class Command:
 
     folder: Path
     arguments: tuple[str, ...]
+    launcher: tuple[str, ...] = ("-m", "lowres")
 
     def start(self, *more: str, store: Path | None = None, out: Path | None = None) -> subprocess.Popen[str]:
         """The command as a process in a session of its own."""
         places = ("--store", str(store or self.folder / "store"), "--out", str(out or self.folder / "out"))
         return subprocess.Popen(
-            [sys.executable, "-m", "lowres", "run", *self.arguments, *places, *more],
+            [sys.executable, *self.launcher, "run", *self.arguments, *places, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
