@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+SUMS: Final = "SHA256SUMS"
 
 
 def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
@@ -23,6 +26,33 @@ def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
     return len(stale)
 
 
+def write_sums(folder: Path) -> None:
+    """Writes ``SHA256SUMS`` of all files in a folder, as the program of that name does."""
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def holds_sums(folder: Path, parts: Collection[str] = ()) -> bool:
+    """Whether the files of ``SHA256SUMS``, these ``parts`` among them, are there unchanged."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        return set(wanted) >= set(parts) and all(_sha256(folder / name) == digest for name, digest in wanted.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def give_mode(draft: str | Path, path: Path) -> None:
+    """Gives a private draft the mode of the file it replaces, or that of any new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(draft, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[str]]:
     """A UTF-8 stream beside ``path`` that takes its place at the end; an older file stays until then.
@@ -34,6 +64,7 @@ def replacing(path: Path) -> Iterator[IO[str]]:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
             yield stream
+        give_mode(draft, path)
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

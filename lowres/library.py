@@ -213,7 +213,14 @@ class Study:
         ]
         if outcome.trained and self.engine.notice:
             outcome.warnings.append(self.engine.notice)
-        result = StudyResult(outcome, self.engine, self.backbone, self.store, self.folder, summarise(outcome))
+        result = StudyResult(
+            outcome,
+            self.engine,
+            self.backbone,
+            self.store,
+            self.folder,
+            summarise(outcome, self.backbone.hub_id or self.backbone.name),
+        )
         if self.team.rank == 0:
             result.write(origin)
         return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import shutil
 import tempfile
@@ -14,11 +13,11 @@ import numpy as np
 
 from lowres import settings
 from lowres.analysis.summary import Summary
-from lowres.errors import LowresError, StoreError, UserError
-from lowres.files import clear_drafts, replacing
+from lowres.errors import LowresError, StoreError, UserError, unknown_name
+from lowres.files import clear_drafts, holds_sums, replacing
 from lowres.methods.cell import Cell
 from lowres.models.backbone import Backbone
-from lowres.models.classifier import Classifier, load_classifier
+from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import safe_stem
@@ -99,10 +98,12 @@ class StudyResult:
         clear_drafts(self.folder / "best", ".draft-*")
         finished = self.best_folders()
         for stale in set((self.folder / "best").glob("*")) - set(finished):
-            if (stale / "lowres.json").is_file():
+            if _recommended_before(stale):
                 shutil.rmtree(stale)
         for folder, (target, shots) in finished.items():
             if not self._written(folder, target, shots):
+                if folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES:
+                    shutil.rmtree(folder)  # a damaged one of an earlier run
                 texts = list(plan.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
                 self.best(target, shots=shots).save(folder, texts)
 
@@ -128,16 +129,17 @@ class StudyResult:
             return False
         fit, cell = self._recommended(target, shots, None)
         fitted = self.store.read_fit(fit.key(self.outcome.environment))
-        vocabulary = folder / "tokenizer.json", self.backbone.folder / "tokenizer.json"
         return (
             fitted is not None
+            and holds_sums(folder, {"lowres.json", "head.safetensors", "tokenizer.json"})
             and there.about == about(self.outcome, cell, fit)
             and _same(there.tensors, fitted.adapter)
             and _same(there.head, fitted.head)
-            and filecmp.cmp(*vocabulary, shallow=False)
         )
 
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
+        if source is not None and source not in self.plan.sources:
+            raise unknown_name("source domain", source, self.plan.sources)
         preferred = ("source-then-target", "joint", "target-only") if shots else ("source-only",)
         method = next(name for name in preferred if name in self.plan.methods)
         for cell, fit in self.plan.fits.items():
@@ -191,6 +193,16 @@ def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
         "key": fit.key(outcome.environment),
         "scores": values,
     }
+
+
+def _recommended_before(folder: Path) -> bool:
+    """Whether a run put this adapter folder here: it bears the name of the target and shots that it tells of."""
+    try:
+        about = json.loads((folder / "lowres.json").read_bytes())["about"]
+        name = f"{safe_stem(str(about['target']))}-{about['shots']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return not folder.is_symlink() and folder.name == name
 
 
 def _same(tensors: Tensors, others: Tensors) -> bool:

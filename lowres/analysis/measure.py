@@ -88,8 +88,8 @@ class Scores:
         return {}
 
 
-def summarise(outcome: Outcome) -> Summary:
-    """Everything the study says in numbers."""
+def summarise(outcome: Outcome, backbone: str) -> Summary:
+    """Everything the study says in numbers; ``backbone`` is its name for people."""
     plan, scores = outcome.plan, Scores(outcome)
     task = plan.task
     seconds = {name: round(value, 3) for name, value in asdict(outcome.seconds).items()}
@@ -98,7 +98,7 @@ def summarise(outcome: Outcome) -> Summary:
         study=StudyPart(
             task=task.name,
             task_version=task.version,
-            backbone=plan.config.backbone,
+            backbone=backbone,
             metric=task.metric,
             domains=list(plan.domains),
             sources=list(plan.sources),
@@ -311,13 +311,12 @@ def _verdicts(
                 continue
             own = [_column(method, one, other, shots) for one, other in pairs]
             difference = _mean_over(scores, own, [_column(reference(shots), one, other, shots) for one, other in pairs])
-            if difference is not None:
+            if difference is not None and len(difference[0].theta) > 1:  # one draw cannot tell a method from its luck
                 names.append(method)
                 differences.append(difference)
-        draws = min((len(blocks[0].theta) for blocks in differences), default=0)
-        if draws < 2:
-            continue  # one draw cannot tell a method from its luck
-        for method, found in zip(names, paired.compare(differences) if differences else [], strict=True):
+        if not differences:
+            continue
+        for method, found in zip(names, paired.compare(differences), strict=True):
             yield Verdict(
                 method=method,
                 against=reference(shots),

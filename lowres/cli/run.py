@@ -134,9 +134,9 @@ def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
     from lowres.study.config import build_config
 
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
-    study.plan  # noqa: B018 - faults of the request come before a backbone is fetched
     for line in study.task.notes:
         say(line)
+    study.plan  # noqa: B018 - faults of the request come before a backbone is fetched
     return study
 
 

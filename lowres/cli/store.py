@@ -74,12 +74,12 @@ def store_prune(
         cells = run / "cells.jsonl"
         if not cells.is_file():
             raise UserError(f"{run} is no run folder", got="no cells.jsonl")
-        for line in cells.read_text(encoding="utf-8").splitlines():
-            try:
+        try:
+            for line in filter(None, cells.read_text(encoding="utf-8").split("\n")):
                 record = loads(line)
                 used |= {record["key"], *record["starts"]}
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{cells} is damaged", got=line[:40], hint="run the study again") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{cells} is damaged", got=error, hint="run the study again") from None
     kept = _open(folder)
     unused = [key for key in kept.list_fits() if key not in used]
     if not yes:

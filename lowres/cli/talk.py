@@ -35,7 +35,11 @@ def guarded(command: F) -> F:
     @functools.wraps(command)
     def wrapper(*args: Any, **options: Any) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
+            # a terminal that lacks a character is no reason to fail; data for other programs is UTF-8
+            if sys.stdout.isatty():
+                sys.stdout.reconfigure(errors="replace")
+            else:
+                sys.stdout.reconfigure(encoding="utf-8")
         try:
             return command(*args, **options)
         except LowresError as error:

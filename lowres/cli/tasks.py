@@ -193,6 +193,6 @@ def tasks_fetch(name: Annotated[str, typer.Argument(help="A shipped task or a ta
     from lowres.data.task import load_task
 
     task = load_task(name, progress=DownloadProgress())
-    say(
-        f"{task.name}: {sum(len(part.train) + len(part.dev) + len(part.test) for part in task.domains.values())} rows are in the cache"
-    )
+    rows = sum(len(part.train) + len(part.dev) + len(part.test) for part in task.domains.values())
+    own = task.spec.source.kind == "files"
+    say(f"{task.name}: {rows} rows, " + ("own files: nothing to fetch" if own else "checked and in the cache"))

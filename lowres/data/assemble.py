@@ -74,13 +74,13 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
     """
     raws: list[Raw] = []
     left_out: Counter[str] = Counter()
-    store = TextStore(cache_dir() / "mapped")
-    for piece in pieces:
-        for table in read_tables(piece.data, piece.name, spec.table, records=piece.records):
-            found, dropped = _rows_of(spec, piece, table, store)
-            raws += found
-            left_out += dropped
-    texts = store.close()
+    with TextStore(cache_dir() / "mapped") as store:
+        for piece in pieces:
+            for table in read_tables(piece.data, piece.name, spec.table, records=piece.records):
+                found, dropped = _rows_of(spec, piece, table, store)
+                raws += found
+                left_out += dropped
+        texts = store.close()
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]

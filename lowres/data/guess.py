@@ -1,4 +1,4 @@
-"""Which column of an own table holds what, where nobody said it, and a task file that says it.
+"""Which column of an own table holds what, where nobody said it.
 
 A guess needs a reason that only one column gives; otherwise the table is refused with the columns that could be meant.
 """

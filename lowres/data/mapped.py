@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.errors import DataError
+from lowres.files import clear_drafts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +78,15 @@ class TextStore:
     def __len__(self) -> int:
         return self._count
 
+    def __enter__(self) -> TextStore:
+        clear_drafts(self._folder, "texts-*")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._path is not None:
+            with contextlib.suppress(OSError):  # a mapped file cannot be removed on Windows; the next store does
+                self._path.unlink(missing_ok=True)
+
     def add(self, texts: Sequence[str]) -> None:
         """Appends texts.
 
@@ -98,8 +108,6 @@ class TextStore:
         with self._disk():
             self._writer.finalize()
         column = Dataset.from_file(str(self._path)).data.column("text")
-        with contextlib.suppress(OSError):  # a mapped file cannot be removed on Windows
-            self._path.unlink()
         return MappedTexts(column, np.arange(self._count, dtype=np.int64))
 
     def _write(self) -> None:
@@ -124,8 +132,6 @@ class TextStore:
         try:
             yield
         except OSError as error:
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
             raise DataError(
                 f"the texts could not be written to {self._folder}",
                 got=error.strerror or error,

@@ -20,7 +20,7 @@ from lowres.data.sources import cache_dir
 from lowres.data.splits import Parts, split
 from lowres.files import replacing
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Raised with every change of the split or leak rules, so that no older result is reused."""
 KEEP_FROM: Final = 2.0
 """Seconds of work from which a result is kept on disk."""
@@ -43,7 +43,7 @@ def prepare(assembled: Assembled) -> Prepared:
     if kept is not None:
         return kept
     whole = {name: (rows, split(rows, given)) for name, (rows, given) in assembled.domains.items()}
-    shared = [found for name, (rows, parts) in whole.items() if (found := _shared_groups(name, rows, parts))]
+    shared = [found for name in whole for other in whole if (found := _shared_groups(whole, name, other))]
     parts, findings = leaks.remove(whole)
     prepared = Prepared(parts, (*findings, *shared))
     if time.perf_counter() - start > KEEP_FROM:
@@ -51,11 +51,16 @@ def prepare(assembled: Assembled) -> Prepared:
     return prepared
 
 
-def _shared_groups(name: str, rows: Rows, parts: Parts) -> Finding | None:
-    """Train and dev rows of a given split whose group also has test rows."""
-    tested = {rows.groups[place] for place in parts.test}
-    count = sum(rows.groups[place] in tested for part in (parts.train, parts.dev) for place in part)
-    return Finding("shared group", name, "train", name, count) if count else None
+def _shared_groups(whole: dict[str, tuple[Rows, Parts]], name: str, other: str) -> Finding | None:
+    """Train and dev rows of a domain whose group has test rows, in the same domain or another, as given splits may have.
+
+    A row whose group is its own id is a group only within its domain: ids of two domains may be the same by chance.
+    """
+    (rows, parts), (tests, tested) = whole[name], whole[other]
+    hidden = {tests.groups[at] for at in tested.test if name == other or tests.groups[at] != tests.ids[at]}
+    places = [at for at in (*parts.train, *parts.dev) if rows.groups[at] in hidden]
+    count = sum(name == other or rows.groups[at] != rows.ids[at] for at in places)
+    return Finding("shared group", name, "train", other, count) if count else None
 
 
 def _key(assembled: Assembled) -> str:

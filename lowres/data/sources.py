@@ -26,6 +26,7 @@ from urllib.parse import quote
 from lowres.data import hub, index
 from lowres.data.spec import FilesSource, GithubSource, HubSource, PypiSource, Source
 from lowres.errors import DataError, FetchError
+from lowres.files import give_mode
 
 MAX_DOWNLOAD_BYTES: Final = 1 << 30
 MAX_MEMBER_BYTES: Final = 1 << 29
@@ -222,6 +223,7 @@ def _keep(path: Path, sha256: str, write: Callable[[IO[bytes]], object]) -> None
                 f"{path.name} arrived, but is not the pinned file\nexpected sha256 {sha256}\n"
                 "try again; if it stays, another file is served under this name"
             )
+        give_mode(temporary, path)
         os.replace(temporary, path)
     except OSError as error:
         raise FetchError(f"cannot write {path}: {error.strerror}\nfree space or set LOWRES_CACHE") from None

@@ -59,7 +59,8 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
     title = f"{about.get('task', 'classifier')}: {about.get('method', 'lowres')}"
     if results:
         meta["model-index"] = [{"name": title, "results": results}]
-    plain = "AutoModel.from_pretrained(backbone)"
+    pinned = f", revision={str(origin['revision'])!r}" if origin["hub_id"] and origin["revision"] else ""
+    plain = f"AutoModel.from_pretrained(backbone{pinned})"
     pooled = "(hidden * mask).sum(1) / mask.sum(1)" if record["pooling"] == "mean" else "hidden[:, 0]"
     if record["normalise"]:
         pooled = f"torch.nn.functional.normalize({pooled}, dim=-1)"

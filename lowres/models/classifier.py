@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lowres.data.tokens import Tokens
 from lowres.errors import LowresError, UserError
+from lowres.files import SUMS, write_sums
 from lowres.models import adapters, encoder
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
 from lowres.models.card import model_card
@@ -32,6 +33,7 @@ FILES = {
     "adapter_model.safetensors",
     "head.safetensors",
     "lowres.json",
+    SUMS,
     *TOKENIZER_FILES,
 }
 """What an adapter folder consists of."""
@@ -154,7 +156,11 @@ class Classifier:
 
         folder.mkdir()
         if self.adapter is not None:
-            config = {**self.adapter, "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder)}
+            config = {
+                **self.adapter,
+                "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder),
+                "revision": self.backbone.revision if self.backbone.hub_id else None,
+            }
             (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
             save_file(
                 {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
@@ -174,6 +180,7 @@ class Classifier:
         for name in TOKENIZER_FILES:
             if (self.tokenizer / name).is_file():
                 shutil.copyfile(self.tokenizer / name, folder / name)
+        write_sums(folder)
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -250,8 +257,10 @@ def check_place(folder: Path) -> None:
     """Refuses a place for an adapter folder that holds something else."""
     if folder.is_file():
         raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
-    if folder.exists() and not (folder / "lowres.json").is_file() and {path.name for path in folder.iterdir()} - FILES:
-        raise UserError(f"{folder} holds something else", hint="choose an empty or new folder")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if found and ("lowres.json" not in found or found - FILES):
+        other = ", ".join(sorted(found - FILES)[:3]) or "no lowres.json"
+        raise UserError(f"{folder} holds something else", got=other, hint="choose an empty or new folder")
 
 
 def _record(folder: Path) -> Record:
@@ -317,7 +326,7 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
 def _find(origin: Origin, given: str | None) -> Backbone:
     """The backbone an adapter names. Nothing is downloaded but a catalogue entry with a pinned hash."""
     if given is not None:
-        return find_backbone(given)
+        return find_backbone(given, origin.revision if given == origin.hub_id else None)
     if origin.hub_id and origin.name in NAMED:
         return find_backbone(origin.name)
     if origin.folder and Path(origin.folder).is_dir():

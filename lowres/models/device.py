@@ -19,7 +19,7 @@ from lowres.files import replacing
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 BF16_GAIN = 1.5
-"""bf16 is taken on a CPU whose matrix products run at least so many times faster with it."""
+"""bf16 is taken on a CPU or CUDA device whose matrix products run at least so many times faster with it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def resolve(device: str = "auto", precision: str = "auto") -> Machine:
     speeds = _speeds(device)
     if precision == "auto":
         gain = speeds["bf16"] / speeds["fp32"]
-        precision = "bf16" if device == "cuda" or (device == "cpu" and gain >= BF16_GAIN) else "fp32"
+        precision = "bf16" if device in ("cpu", "cuda") and gain >= BF16_GAIN else "fp32"
     return Machine(device, precision, speeds[precision])
 
 

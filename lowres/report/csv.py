@@ -1,4 +1,4 @@
-"""Scores and verdict numbers as CSV, safe to open in a spreadsheet."""
+"""Scores as CSV, safe to open in a spreadsheet."""
 
 from __future__ import annotations
 

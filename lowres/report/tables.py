@@ -72,22 +72,18 @@ def heading(summary: Summary) -> str:
     )
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 3) -> str:
     """A score without its leading zero: ``.807``, ``−.012``, ``1.000``."""
-    text = f"{abs(value):.3f}"
-    text = text[1:] if text.startswith("0") else text
-    return f"−{text}" if value < 0 and float(f"{abs(value):.3f}") else text
+    text = f"{abs(value):.{digits}f}"
+    sign = "−" if value < 0 and float(text) else ""
+    return sign + (text[1:] if text.startswith("0") else text)
 
 
 def estimate(found: Estimate | Score | None, digits: int = 3) -> str:
     """``.089 [.061, .118]``."""
     if found is None:
         return MISSING
-
-    def short(value: float) -> str:
-        return number(value) if digits == 3 else number(round(value, 2))[: 4 if value < 0 else 3]
-
-    return f"{number(found.mean)} [{short(found.low)}, {short(found.high)}]"
+    return f"{number(found.mean)} [{number(found.low, digits)}, {number(found.high, digits)}]"
 
 
 def percent(found: Estimate | None) -> str:

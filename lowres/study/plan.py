@@ -201,7 +201,11 @@ def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, 
     """
     for name in (on, *([start_from] if start_from else [])):
         task.domain(name)
-    name = method or ("source-then-target" if start_from else "target-only" if shots else "target-full")
+    if shots == 0 and start_from is None:
+        raise UserError("shots: 0 rows of the domain and no --start-from leave nothing to train on")
+    few = "source-then-target" if start_from else "target-only"
+    none = "source-only" if start_from and shots == 0 else few
+    name = method or ("target-full" if shots is None and not start_from else few if shots else none)
     uses = find_method(name).uses
     faults = [
         (start_from == on, f"--start-from {start_from} is the domain to train on"),

@@ -132,6 +132,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.outcome = Outcome(self.plan, self.environment)
         self.fitted: dict[str, Fitted] = {}
+        self.store.damaged.clear()
 
     def go(self, force: bool) -> Outcome:
         self.team.wait()
@@ -151,6 +152,9 @@ class _Run:
             self.progress.fit_done(len(wave) - len(todo))
             self._wave(todo)
             self._forget(number, waves)
+        for fit in self.plan.distinct.values():
+            if fit.content not in self.outcome.failed:
+                self.outcome.warnings += _failed_checks(fit, self.store.record(self._key(fit))["checks"])
         self.outcome.warnings += [f"damaged in the store, made again: {entry}" for entry in self.store.damaged]
         return self.outcome
 
@@ -207,7 +211,6 @@ class _Run:
                 else:
                     self.store.write_fit(self._key(fit), fit, self.environment, result, self.provenance)
                     self.outcome.trained.add(fit.content)
-                    self.outcome.warnings += _failed_checks(fit, result)
                     self._keep(fit, result)
                 self.progress.fit_done(1)
                 began = time.perf_counter()
@@ -283,8 +286,9 @@ class _Run:
         return fit.key(self.environment)
 
 
-def _failed_checks(fit: Fit, fitted: Fitted) -> Iterator[str]:
+def _failed_checks(fit: Fit, checks: list[dict[str, Any]]) -> Iterator[str]:
+    """What a fit that did not do what its name says is reported with, also where the store had it."""
     rows = " + ".join(f"{len(part.rows)} rows of {part.rows.domain}" for part in fit.parts)
-    for check in fitted.checks:
-        if not check.passed:
-            yield f"draw {fit.draw}, {rows}: {check.name}: {check.value:.3g}, wanted {check.wanted}"
+    for check in checks:
+        if not check["passed"]:
+            yield f"draw {fit.draw}, {rows}: {check['name']}: {check['value']:.3g}, wanted {check['wanted']}"

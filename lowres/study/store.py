@@ -25,10 +25,9 @@ import safetensors
 from safetensors import numpy as safe_numpy
 
 from lowres.errors import StoreError
-from lowres.files import clear_drafts
+from lowres.files import clear_drafts, holds_sums, write_sums
 from lowres.training.fit import Check, Environment, Fit, Fitted, Tensors
 
-SUMS: Final = "SHA256SUMS"
 KEY: Final = re.compile(r"[0-9a-f]{40}")
 _PARTS: Final = {"fit.json", "adapter_model.safetensors", "head.safetensors", "log.jsonl"}
 
@@ -103,8 +102,7 @@ class Store:
             _save(draft / "head.safetensors", fitted.head)
             if fitted.words:
                 (draft / "words.json").write_text(json.dumps(fitted.words, ensure_ascii=False), encoding="utf-8")
-            lines = [f"{_sha256(path.read_bytes())}  {path.name}\n" for path in sorted(draft.iterdir())]
-            (draft / SUMS).write_text("".join(lines), encoding="utf-8")
+            write_sums(draft)
             with contextlib.suppress(FileExistsError):
                 _rename(draft, self.fit_folder(key))
 
@@ -131,7 +129,7 @@ class Store:
         try:
             with safetensors.safe_open(path, framework="np") as stream:
                 meta, values = stream.metadata(), stream.get_tensor("probabilities")
-            if meta["sha256"] == _sha256(values.tobytes() + meta["ids"].encode()):
+            if meta["sha256"] == _sum(key, rows, meta["ids"], values):
                 return np.asarray(values)
         except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
             pass
@@ -150,7 +148,7 @@ class Store:
         """
         names = json.dumps(list(ids), ensure_ascii=False)
         values = np.ascontiguousarray(values, dtype=np.float32)
-        meta = {"ids": names, "sha256": _sha256(values.tobytes() + names.encode())}
+        meta = {"ids": names, "sha256": _sum(key, rows, names, values)}
         with self._drafting("predictions") as draft:
             safe_numpy.save_file({"probabilities": values}, draft / "rows", metadata=meta)
             path = self._predictions(key, rows)
@@ -216,17 +214,10 @@ class Store:
 
 
 def _intact(folder: Path) -> bool:
-    if folder.is_symlink():
+    if folder.is_symlink() or not holds_sums(folder, _PARTS):
         return False
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        found = {name: (folder / name).read_bytes() for name in wanted}
-        return (
-            set(wanted) >= _PARTS
-            and {name: _sha256(data) for name, data in found.items()} == wanted
-            and json.loads(found["fit.json"])["key"] == folder.name
-        )
+        return bool(json.loads((folder / "fit.json").read_bytes())["key"] == folder.name)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -247,6 +238,11 @@ def _save(path: Path, tensors: Tensors) -> None:
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     loaded: dict[str, npt.NDArray[Any]] = safe_numpy.load_file(path)
     return loaded
+
+
+def _sum(key: str, rows: str, names: str, values: npt.NDArray[Any]) -> str:
+    """Hash of predictions and of the fit and test rows that they belong to."""
+    return _sha256(values.tobytes() + json.dumps([key, rows, names]).encode())
 
 
 def _sha256(data: bytes) -> str:
