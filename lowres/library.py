@@ -144,7 +144,9 @@ class Study:
     def estimate(self, done: set[str] | None = None) -> Estimate:
         """Expected seconds and disk of what is not done; by default, what the store has is."""
         done = self.stored() if done is None else done
-        return self.plan.estimate(self.machine.gflops, self.backbone.flops_per_token(), done)
+        return self.plan.estimate(
+            self.machine.gflops, self.backbone.flops_per_token(self.config.lora.live_layers), done
+        )
 
     def truncated(self) -> dict[str, float]:
         """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens."""

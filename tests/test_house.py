@@ -204,5 +204,7 @@ def test_the_readme_shows_what_the_demo_gave() -> None:
 def test_tables_of_measurements_are_filled() -> None:
     for name in ("statistics", "validation", "measured"):
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        for inner in re.findall(r"<!-- (?:simulation|comparison|matrix):begin -->(.*?)<!--", text, flags=re.S):
+        filled = re.findall(r"<!-- (?:simulation|comparison|matrix):begin -->(.*?)<!--", text, flags=re.S)
+        assert filled, name
+        for inner in filled:
             assert inner.count("|") > 50, name

@@ -1,7 +1,8 @@
 """The store: every fit under its key, every probability row under its fit. Written once, atomically, with checksums.
 
 Layout: ``fits/<key>/`` (``fit.json``, tensors, log, ``SHA256SUMS``) and
-``predictions/<key>/<fingerprint of the test rows>.safetensors``. Stores merge by copying.
+``predictions/<key>/<fingerprint of the test rows>.safetensors``; ``drafts/`` and ``locks/`` while there is work.
+Stores merge by copying.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class Store:
         return sum(self.read_predictions(path.parent.name, path.stem) is not None for path in paths)
 
     def clear_drafts(self) -> int:
-        """Removes drafts of an hour ago that a killed process left; their number."""
+        """Removes drafts and locks of an hour ago that a killed process left; the number of drafts."""
+        clear_drafts(self.folder / "locks", "*.lock")
         return clear_drafts(self.folder / "drafts", "*")
 
     def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:
