@@ -111,7 +111,7 @@ class Plan:
             flops_per_token: Forward FLOPs of the backbone.
             done: Fits that need no training and no test.
         """
-        train = test = 0.0
+        train = test = exact = 0.0
         lengths = {name: self._tokens(rows) for name, rows in self.test_rows.items()}
         todo = {content: fit for content, fit in self.distinct.items() if content not in (done or set())}
         for content, fit in todo.items():
@@ -120,6 +120,9 @@ class Plan:
                 mean = max(self._tokens(part) / len(part) for part in rows)
                 longest = min(fit.recipe.max_length, mean * 1.5)  # batches are padded to their longest
                 train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
+                tokens = sum(part.share * self._tokens(part.rows) / len(part.rows) for part in fit.parts)
+                tokens /= sum(part.share for part in fit.parts)
+                exact += 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(fit.recipe.max_length, tokens)
             elif fit.reads_backbone:
                 train += sum(self._tokens(part.rows) for part in fit.parts)
             if fit.reads_backbone:
@@ -128,6 +131,7 @@ class Plan:
         rows_tested = sum(len(self.test_rows[d]) for content in todo for d in self.tests.get(content, ()))
         adapters = sum(fit.uses_gradients for fit in todo.values())
         return Estimate(
+            floor=(exact + test) / speed,
             seconds=train / speed / TRAINING_EFFICIENCY
             + test / speed / TESTING_EFFICIENCY
             + 0.03 * len(todo)
@@ -146,6 +150,8 @@ class Estimate:
 
     seconds: float
     megabytes: float
+    floor: float
+    """Seconds if nothing but the matrix products of the encoder took time, at the measured speed."""
 
 
 def make_plan(config: StudyConfig, task: Task) -> Plan:

@@ -74,6 +74,14 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
+class Contrastive:
+    """Gradient descent on the adapter alone, so that vectors of one class lie together (Khosla et al. 2020)."""
+
+    temperature: float = 0.1
+    """Of the similarities; a smaller one looks at the nearest rows more."""
+
+
+@dataclass(frozen=True)
 class Logistic:
     """L2-regularised multinomial logistic regression, solved to convergence, on a fixed representation."""
 
@@ -101,7 +109,7 @@ class Words:
     max_features: int = 20_000
 
 
-Objective = CrossEntropy | Logistic | Tree | MostFrequent
+Objective = CrossEntropy | Contrastive | Logistic | Tree | MostFrequent
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +140,7 @@ class Fit:
     @property
     def uses_gradients(self) -> bool:
         """Whether an engine trains it; the others have a closed form or an exact solver."""
-        return isinstance(self.objective, CrossEntropy)
+        return isinstance(self.objective, CrossEntropy | Contrastive)
 
     @property
     def reads_backbone(self) -> bool:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lowres import seeds
 from lowres.data.sources import cache_dir
@@ -28,6 +27,7 @@ from lowres.models.heads import initial_head
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
 from lowres.training.fit import Fit, Fitted, LoRA, Recipe, Tensors
 from lowres.training.loop import LoopEngine, gradient_checks
+from lowres.training.objectives import Heads, Step, losses
 from lowres.training.prefix import Prefix
 
 STEP_TOKENS: Final = {"cpu": 4096, "cuda": 262_144, "mps": 16_384}
@@ -120,7 +120,7 @@ class FleetEngine:
         """Fits of one adapter and length limit, longest first, as many as fill a training step."""
         shapes: dict[object, list[Fit]] = {}
         for fit in fits:
-            shapes.setdefault((fit.adapter, fit.recipe.max_length, fit.recipe.normalise), []).append(fit)
+            shapes.setdefault((fit.adapter, fit.objective, fit.recipe.max_length, fit.recipe.normalise), []).append(fit)
         for alike in shapes.values():
             alike.sort(key=lambda fit: -fit.steps)
             group: list[Fit] = []
@@ -161,7 +161,7 @@ class FleetEngine:
         stack = _Stack.of(first, self._places(lora), self.device)
         lowest = self._first(lora)
         schedules = [_Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), self.device) for fit in group]
-        losses = np.full((group[0].steps, len(group)), np.nan)
+        history = np.full((group[0].steps, len(group)), np.nan)
         work = np.zeros(len(group))
         active = 0
         leaves: list[Tensor] = []
@@ -180,13 +180,14 @@ class FleetEngine:
             )  # fmt: skip
             x = torch.cat([row for one in held for row in one.rows]).float()
             vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked, lowest)
-            each = _losses(vectors, spans, held, leaves[-2], leaves[-1], stack.absent[:active])
+            heads = Heads(leaves[-2], leaves[-1], stack.absent[:active])
+            each = losses(group[0].objective, _filled(vectors, spans, held), heads)
             each.sum().backward()  # type: ignore[no-untyped-call]
             stack.step(leaves, step, group[:active])
-            losses[step, :active] = each.detach().cpu().numpy()
+            history[step, :active] = each.detach().cpu().numpy()
         seconds = (time.perf_counter() - began) * work / work.sum()
         return [
-            _result(fit, before, after, losses[: fit.steps, at], float(seconds[at]))
+            _result(fit, before, after, history[: fit.steps, at], float(seconds[at]))
             for at, (fit, before, after) in enumerate(zip(group, first, stack.fitted(group), strict=True))
         ]
 
@@ -394,28 +395,27 @@ class _Stack:
             yield adapter, {"weight": arrays[-2][number, :classes].copy(), "bias": arrays[-1][number, :classes].copy()}
 
 
-def _losses(
-    vectors: Tensor, spans: Spans, held: Sequence[_Held], weight: Tensor, bias: Tensor, absent: Tensor
-) -> Tensor:
-    """The loss of each fit, [fits]: its rows [rows, hidden] lie one fit after another in ``vectors``."""
-    weights = torch.nn.utils.rnn.pad_sequence([one.weights for one in held], batch_first=True)
-    targets = torch.nn.utils.rnn.pad_sequence([one.targets for one in held], batch_first=True)
+def _filled(vectors: Tensor, spans: Spans, held: Sequence[_Held]) -> Step:
+    """The rows of a step by fit; they lie one fit after another in ``vectors``, [rows, hidden]."""
     assert spans.places is not None
-    logits = torch.baddbmm(bias[:, None], vectors[spans.places], weight.transpose(1, 2))
-    logits = logits.masked_fill(absent[:, None], float("-inf"))
-    each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-    return (each.view(weights.shape) * weights).sum(1)
+    sizes = torch.tensor([len(one.rows) for one in held], device=vectors.device)
+    return Step(
+        vectors[spans.places],
+        torch.nn.utils.rnn.pad_sequence([one.targets for one in held], batch_first=True),
+        torch.nn.utils.rnn.pad_sequence([one.weights for one in held], batch_first=True),
+        torch.arange(spans.places.shape[1], device=vectors.device)[None, :] < sizes[:, None],
+    )
 
 
 def _result(
-    fit: Fit, before: Fitted, after: tuple[Tensors, Tensors], losses: npt.NDArray[np.float64], seconds: float
+    fit: Fit, before: Fitted, after: tuple[Tensors, Tensors], history: npt.NDArray[np.float64], seconds: float
 ) -> Fitted | Exception:
-    bad = np.flatnonzero(~np.isfinite(losses))
+    bad = np.flatnonzero(~np.isfinite(history))
     if len(bad):
         return FitError(
-            f"the loss became {losses[bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
+            f"the loss became {history[bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
         )
-    log = [{"step": step + 1, "loss": round(float(loss), 6)} for step, loss in enumerate(losses)]
+    log = [{"step": step + 1, "loss": round(float(loss), 6)} for step, loss in enumerate(history)]
     checks = gradient_checks(before.adapter, after[0], log, not isinstance(fit.start, Fit))
     return Fitted(*after, tuple(log), checks, seconds)
 

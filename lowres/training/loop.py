@@ -70,7 +70,8 @@ class LoopEngine:
 
     def _train(self, fit: Fit, start: Fitted | None) -> Fitted:
         import torch
-        from torch.nn import functional
+
+        from lowres.training.objectives import Heads, Step, losses
 
         began = time.perf_counter()
         model = self.model(fit.adapter)
@@ -105,8 +106,10 @@ class LoopEngine:
             )
             with encoder.autocast(self.device, self.precision):
                 vectors = encoder.pooled(model, ids, mask, self.backbone.pooling, recipe.normalise)
-            losses = functional.cross_entropy(vectors @ weight.T + bias, targets[rows], reduction="none")
-            loss = (losses * torch.from_numpy(weights).to(losses)).sum()
+            shares = torch.from_numpy(weights).to(vectors)[None]
+            now = Step(vectors[None], targets[rows][None], shares, torch.ones_like(shares, dtype=torch.bool))
+            heads = Heads(weight[None], bias[None], torch.zeros_like(bias[None], dtype=torch.bool))
+            (loss,) = losses(fit.objective, now, heads)
             if not torch.isfinite(loss):
                 raise FitError(
                     f"the loss became {loss.item()} at step {step + 1} of {fit.steps}; try a lower learning rate"

@@ -19,7 +19,7 @@ from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.models import adapters, packed
 from lowres.models.backbone import Backbone, find_backbone
-from lowres.training.fit import Fit, Fitted, LoRA, Part, Recipe
+from lowres.training.fit import Contrastive, CrossEntropy, Fit, Fitted, LoRA, Objective, Part, Recipe
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
 
@@ -49,6 +49,7 @@ def relabelled(rows: Rows, labels: Sequence[str]) -> Rows:
 def fit(
     task: Task, *, domain: str = "shop", shots: int = 4, draw: int = 0, steps: int = 12, rate: float = 5e-3,
     batch: int = 8, classes: int = 2, linears: str = "query-value", live: int | None = None, source: str | None = None,
+    objective: Objective = CrossEntropy(),
 ) -> Fit:  # fmt: skip
     rows = splits.shots(task.name, task.domains[domain].train, shots, draw)
     whole = [rows] if source is None else [rows, task.domains[source].train]
@@ -59,7 +60,7 @@ def fit(
         for rows, share in zip(whole, shares, strict=True)
     )
     recipe = Recipe(rate, 10 * rate, batch, steps, 0.01, max_length=24)
-    return Fit(parts, labels, task.name, draw, adapter=LoRA(4, 8, linears, live), recipe=recipe)
+    return Fit(parts, labels, task.name, draw, objective=objective, adapter=LoRA(4, 8, linears, live), recipe=recipe)
 
 
 fits = some.fixed_dictionaries(
@@ -74,6 +75,7 @@ fits = some.fixed_dictionaries(
         "linears": some.sampled_from(["query-value", "attention", "all"]),
         "live": some.sampled_from([None, 1]),
         "source": some.sampled_from([None, "shop", "film"]),
+        "objective": some.sampled_from([CrossEntropy(), CrossEntropy(), Contrastive(), Contrastive(0.5)]),
     }
 )
 
