@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lowres.methods.catalogue import DEFAULT
 from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
+from lowres.study.presets import PRESETS
 from lowres.training.engines import ENGINES
 from lowres.training.fit import LoRA, Recipe
 
@@ -43,6 +44,9 @@ class StudyConfig:
     source_rows: int = setting("Row cap of a source fit and of the ceiling.", 1000)
     limit: int | None = setting("At most so many test rows a domain; marked in every result.", None)
     engine: str = setting("; ".join(f"{name}: {what}" for name, what in ENGINES.items()) + ".", "fleet")
+    preset: str | None = setting(
+        f"Settings of adapter and recipe: {', '.join(PRESETS)}; other flags win. Default: balanced.", None
+    )
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
     device: str = setting("auto, cpu, cuda or mps.", "auto")
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
@@ -71,6 +75,7 @@ class StudyConfig:
             *(_at_least("shots", budget, 0) for budget in self.shots),
             *(_repeated(name, getattr(self, name)) for name in ("shots", "source", "target", "methods")),
             _one_of("engine", self.engine, list(ENGINES)),
+            _one_of("preset", self.preset, list(PRESETS)) if self.preset is not None else None,
             _one_of("precision", self.precision, PRECISIONS),
             _one_of("device", self.device, DEVICES),
             *_recipe_faults(self.recipe),
@@ -110,9 +115,11 @@ def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, se
         sets: Such as ``recipe.learning_rate=5e-4``.
     """
     merged: dict[str, Any] = {}
-    if file is not None:
-        for name, value in read_config(file).items():
-            _put(merged, name.replace("-", "_"), value)
+    content = {} if file is None else read_config(file)
+    for name, value in [*_preset(content.get("preset")), *content.items()]:
+        _put(merged, name.replace("-", "_"), value)
+    for name, value in _preset(given.get("preset") or _named(sets, "preset")):
+        _put(merged, name, value)
     for text in sets:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
@@ -125,6 +132,16 @@ def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, se
         if name in merged:
             merged[name] = _listed(merged[name])
     return parse(StudyConfig, merged, str(file) if file else "settings")
+
+
+def _preset(name: object) -> Iterable[tuple[str, Any]]:
+    return PRESETS.get(str(name), {}).items()
+
+
+def _named(sets: Sequence[str], name: str) -> str | None:
+    """The last value that ``--set`` gives a key."""
+    values = [value.strip() for text in sets for key, _, value in [text.partition("=")] if key.strip() == name]
+    return values[-1] if values else None
 
 
 def _put(merged: dict[str, Any], name: str, value: Any) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lowres.errors import UserError
 from lowres.library import Study
+from lowres.study.config import StudyConfig, build_config
 from lowres.study.plan import START_UP
+from lowres.study.presets import PRESETS
 
 
 def test_cells_and_distinct_fits_by_hand(small: Callable[..., Study]) -> None:
@@ -101,3 +104,24 @@ def test_faults_are_named_with_a_way_out(small: Callable[..., Study], changes: d
         small(**changes).estimate()
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_preset_wins_over_a_file_and_other_settings_over_a_preset(tmp_path: Path) -> None:
+    fast = build_config({"preset": "fast"})
+    assert {
+        name: getattr(getattr(fast, part), field) for name in PRESETS["fast"] for part, field in [name.split(".")]
+    } == PRESETS["fast"]
+    default = StudyConfig()
+    balanced = build_config({"preset": "balanced"})
+    assert (balanced.lora, balanced.recipe) == (default.lora, default.recipe)
+    mixed = build_config({"preset": "fast", "live_layers": "all"}, sets=["recipe.min_steps=7"])
+    assert (mixed.lora.live_layers, mixed.recipe.min_steps) == (None, 7)
+    assert mixed.recipe.learning_rate == fast.recipe.learning_rate
+    file = tmp_path / "study.yaml"
+    file.write_text("preset: fast\nrecipe: {min_steps: 9, batch: 4}\n")
+    own, other = build_config({}, file=file), build_config({"preset": "balanced"}, file=file)
+    assert (own.lora.live_layers, own.recipe.min_steps) == (fast.lora.live_layers, 9)
+    assert (other.lora.live_layers, other.recipe.min_steps, other.recipe.batch) == (None, balanced.recipe.min_steps, 4)
+    assert build_config({}, sets=["preset=fast"]).lora == fast.lora
+    with pytest.raises(UserError, match="did you mean 'fast'"):
+        build_config({"preset": "fas"})
