@@ -22,11 +22,11 @@ TEXTS = ["one", "", "drei äöü", "four\nlines", "👍", "six"] * 40
 def mapped_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MappedTexts:
     monkeypatch.setattr(mapped, "MAP_FROM", 100)
     monkeypatch.setattr(mapped, "_BATCH", 7)
-    store = TextStore(folder)
-    for begin in range(0, len(TEXTS), 50):
-        store.add(TEXTS[begin : begin + 50])
-    assert len(store) == len(TEXTS)
-    texts = store.close()
+    with TextStore(folder) as store:
+        for begin in range(0, len(TEXTS), 50):
+            store.add(TEXTS[begin : begin + 50])
+        assert len(store) == len(TEXTS)
+        texts = store.close()
     assert isinstance(texts, MappedTexts)
     return texts
 
@@ -46,6 +46,15 @@ def test_mapped_texts_read_like_a_tuple(tmp_path: Path, monkeypatch: pytest.Monk
     assert texts[2:9] == tuple(TEXTS[2:9])
     assert list(chosen(chosen(texts, range(10, 60)), [5, 0, 5])) == [TEXTS[15], TEXTS[10], TEXTS[15]]
     assert not list(tmp_path.iterdir()), "the mapped file has no name any more"
+
+
+def test_a_table_with_a_bad_row_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOWRES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mapped, "MAP_FROM", 100)
+    table = write_table(tmp_path / "toy.csv", [*toy_rows(40), {"text": "good", "label": "", "domain": "shop"}])
+    with pytest.raises(DataError):
+        load_task(table)
+    assert not list((tmp_path / "cache").rglob("texts-*"))
 
 
 def test_a_task_over_mapped_texts_is_the_same_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

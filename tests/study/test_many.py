@@ -38,6 +38,6 @@ def peak(draws: int, table: Path, encoder: Path, place: Path) -> tuple[dict[str,
 def test_a_thousand_fits_need_no_more_memory_than_a_hundred(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     few, small = peak(10, toy_table, encoder, tmp_path / "few")
     many, large = peak(100, toy_table, encoder, tmp_path / "many")
-    print(f"{few['distinct']} fits: {small:.0f} MB, {many['distinct']} fits: {large:.0f} MB")
+    print(f"{few['distinct']} fits: {small:.0f} MB, {many['distinct']} fits: {large:.0f} MB")  # noqa: T201
     assert many["trained"] == many["distinct"] >= 1000
     assert large < small + 100
