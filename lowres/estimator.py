@@ -94,7 +94,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.lora, recipe=config.recipe)
         found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
         check_reach(found, config)
-        engine = make_engine(config.engine, found, machine.device, machine.precision)
+        engine = make_engine(config.engine, found, found.tokens(), machine.device, machine.precision)
         ((_, fitted),) = engine.fit_many([fit], {})
         if isinstance(fitted, Exception):
             raise fitted

@@ -128,7 +128,7 @@ class Study:
     @cached_property
     def engine(self) -> Engine:
         """Who trains and predicts."""
-        return make_engine(self.config.engine, self.backbone, self.machine.device, self.machine.precision)
+        return make_engine(self.config.engine, self.backbone, self.tokens, self.machine.device, self.machine.precision)
 
     @property
     def folder(self) -> Path:
@@ -166,7 +166,7 @@ class Study:
 
         Args:
             on: Domain to train on.
-            start_from: Domain to train on first; needs ``shots``.
+            start_from: Domain to train on first; with 0 ``shots`` the only one.
             shots: Rows per class; None: all, up to the row cap.
             method: By default ``target-full``, with shots ``target-only``, with ``start_from`` ``source-then-target``.
             draw: Which draw of rows, start and order.

@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--rows", type=int, default=300, help="source rows, and rows of target-full")
     parser.add_argument("--limit", type=int, default=500, help="test rows a domain")
+    parser.add_argument("--max-length", type=int, default=Recipe().max_length, help="tokens kept of a text")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--peer-draws", type=int, default=2, help="draws of the peers, which are slow")
     parser.add_argument("--growth", default="1,2,4,8", help="draws of the curve of cost; empty for none")
@@ -128,7 +129,7 @@ def lowres(name: str, draws: int, options: argparse.Namespace) -> tuple[dict[str
                 "task": options.task, "source": options.source, "target": options.target, "shots": [0, options.shots],
                 "seeds": draws, "methods": "source-only,target-full,target-only,source-then-target",
                 "backbone": options.backbone, "source_rows": options.rows, "limit": options.limit, "device": options.device,
-                "store": f"{place}/store", "out": f"{place}/out", **OWN[name],
+                "recipe.max_length": options.max_length, "store": f"{place}/store", "out": f"{place}/out", **OWN[name],
             }
         )  # fmt: skip
         study = Study(config=config)
@@ -200,7 +201,7 @@ class Peer:
         from datasets import Dataset
 
         data = Dataset.from_dict({"text": list(rows.texts), "labels": self.grid.targets(rows).tolist()})
-        limit = self.grid.recipe.max_length
+        limit = self.grid.options.max_length
         return data.map(
             lambda batch: self.tokenizer(batch["text"], truncation=True, max_length=limit), batched=True,
             remove_columns=["text"],

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     task, backbone, machine = load_task(options.task), find_backbone(options.backbone), resolve()
-    engine = make_engine(options.engine, backbone, machine.device, machine.precision)
+    engine = make_engine(options.engine, backbone, backbone.tokens(), machine.device, machine.precision)
     results = json.loads(options.out.read_text())["results"] if options.out and options.out.exists() else []
     for name, (lora, recipe) in CANDIDATES[options.candidates].items():
         if any(result["name"] == name for result in results):

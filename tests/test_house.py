@@ -30,6 +30,7 @@ def imported(path: Path, *, top_only: bool) -> set[str]:
     nodes = list(tree.body) if top_only else list(ast.walk(tree))
     found: set[str] = set()
     for node in nodes:
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path} imports relatively"
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
@@ -138,7 +139,7 @@ def test_every_task_file_is_read_and_listed() -> None:
 def test_every_task_stands_in_the_readme_or_docs() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     for path in (ROOT / "tasks").glob("*.yaml"):
-        assert path.stem in text, f"{path.stem} is documented nowhere"
+        assert f"`{path.stem}`" in text, f"{path.stem} is documented nowhere"
 
 
 def test_every_readme_command_parses() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN_HERE = {"choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py"}
+RUN_HERE = {"bench_grid.py", "choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py"}
 RUN_ELSEWHERE = {"simulate_intervals.py", "simulated_studies.py"}  # tests/stats
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
@@ -103,3 +103,28 @@ def test_drop_matrix(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert sum(" → " in line for line in text.splitlines()) == 6
+
+
+def test_bench_grid(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    """The own contenders; the peers need packages that the tests do without."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n")
+    words = [
+        "--task", str(toy_table), "--source", "shop", "--target", "film", "--backbone", str(encoder), "--shots", "2",
+        "--rows", "20", "--limit", "10", "--draws", "2", "--growth", "1", "--only", "exact,fast", "--max-length", "24",
+        "--out", str(tmp_path / "bench.json"), "--write", str(page),
+    ]  # fmt: skip
+    done = run_script("bench_grid.py", *words)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert set(found["contenders"]) == {"exact", "fast"}
+    for one in found["contenders"].values():
+        assert {cell: len(values) for cell, values in one["scores"].items()} == dict.fromkeys(
+            ("SS", "ST", "TT", "target-only", "source-then-target"), 2
+        )
+        assert one["seconds"] > one["floor"] > 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "source-then-target" in text

@@ -20,6 +20,7 @@ def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()
     The command is called with ``given`` (flags that were given, by field name), ``file``, ``sets`` and its own options.
     """
     from lowres.study.config import StudyConfig
+    from lowres.study.presets import PRESETS
 
     fields = [item for item in dataclasses.fields(StudyConfig) if item.name not in NO_FLAG | skip]
     own = {
@@ -38,6 +39,11 @@ def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()
             metavar="INTEGER" if item.type in ("int", "int | None") else None,
         )
         parameters.append(_parameter(item.name, Annotated[_kind(item), option]))
+    preset = typer.Option(
+        help=f"Adapter and recipe together: {', '.join(PRESETS)}; other flags win. Default: balanced.",
+        show_default=False,
+    )
+    parameters.append(_parameter("preset", Annotated[str | None, preset]))
     live = typer.Option(help="Adapt only the top so many layers: all, or a number. Default: all.", show_default=False)
     parameters.append(_parameter("live_layers", Annotated[str | None, live]))
     config = typer.Option(help="YAML file with the same names as the flags; flags win.", show_default=False)

@@ -24,7 +24,11 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder of the adapter.", show_default=False)],
     start_from: Annotated[str | None, typer.Option(help="Domain to train on first.", show_default=False)] = None,
     shots: Annotated[
-        int | None, typer.Option(help="Rows per class; default: all, up to --source-rows.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Rows per class; default: all, up to --source-rows; 0 with --start-from: none, source-only.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str | None,

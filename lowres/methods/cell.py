@@ -8,7 +8,7 @@ from typing import Any
 
 from lowres.data import splits
 from lowres.data.rows import Rows
-from lowres.training.fit import CrossEntropy, Fit, LoRA, Objective, Part, Recipe, Words
+from lowres.training.fit import BY_GRADIENT, CrossEntropy, Fit, LoRA, Objective, Part, Recipe, Words
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,17 @@ class Bench:
         Args:
             rows: One or more sets of rows; each has the same share of the loss.
             start: Another fit, or words; None: the backbone.
-            objective: None: cross-entropy by gradient descent; the others leave the backbone frozen.
+            objective: None: cross-entropy. Those without gradients leave the backbone frozen.
         """
+        objective = objective or CrossEntropy()
         return Fit(
             parts=tuple(Part(part) for part in rows),
             labels=self.labels,
             task=self.cell.task,
             draw=self.cell.draw,
             start=start,
-            objective=objective or CrossEntropy(),
-            adapter=self.settings.adapter if objective is None else None,
+            objective=objective,
+            adapter=self.settings.adapter if isinstance(objective, BY_GRADIENT) else None,
             recipe=self.settings.recipe,
         )
 

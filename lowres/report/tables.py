@@ -183,8 +183,8 @@ def _verdict(verdict: Verdict, transfer: Transfer | None) -> str:
         return f"the source adds {points}" + (f", worth {labels.mean:.0f} target labels alone" if labels else "")
     if verdict.verdict == "worse":
         return f"the source costs {points}; leave it out"
-    if verdict.minimum_detectable == 0:
-        return "the same answers on every test row"
+    if verdict.minimum_detectable == 0 and verdict.difference.mean == 0:
+        return "the same score in every test group"
     if abs(verdict.difference.mean) >= verdict.minimum_detectable:
         more = "more" if verdict.difference.mean > 0 else "less"
         return f"{points} {more} than {verdict.against}, but not shown with so few draws and several methods compared"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,6 @@ class StudyConfig:
     source_rows: int = setting("Row cap of a source fit and of the ceiling.", 1000)
     limit: int | None = setting("At most so many test rows a domain; marked in every result.", None)
     engine: str = setting("; ".join(f"{name}: {what}" for name, what in ENGINES.items()) + ".", "fleet")
-    preset: str | None = setting(
-        f"Settings of adapter and recipe: {', '.join(PRESETS)}; other flags win. Default: balanced.", None
-    )
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
     device: str = setting("auto, cpu, cuda or mps.", "auto")
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
@@ -75,7 +72,6 @@ class StudyConfig:
             *(_at_least("shots", budget, 0) for budget in self.shots),
             *(_repeated(name, getattr(self, name)) for name in ("shots", "source", "target", "methods")),
             _one_of("engine", self.engine, list(ENGINES)),
-            _one_of("preset", self.preset, list(PRESETS)) if self.preset is not None else None,
             _one_of("precision", self.precision, PRECISIONS),
             _one_of("device", self.device, DEVICES),
             *_recipe_faults(self.recipe),
@@ -111,37 +107,39 @@ def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, se
 
     Args:
         given: Flag names and values.
-        file: A YAML file with the same names.
+        file: A YAML file with the same names. ``preset`` stands for several settings, there and among the flags.
         sets: Such as ``recipe.learning_rate=5e-4``.
     """
     merged: dict[str, Any] = {}
     content = {} if file is None else read_config(file)
-    for name, value in [*_preset(content.get("preset")), *content.items()]:
-        _put(merged, name.replace("-", "_"), value)
-    for name, value in _preset(given.get("preset") or _named(sets, "preset")):
-        _put(merged, name, value)
-    for text in sets:
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip():
-            got = "no key before '='" if sign else "no '='"
-            raise UserError(f"--set {text}", got=got, expected="key=value, such as recipe.learning_rate=5e-4")
-        _put(merged, name.strip().replace("-", "_"), value.strip())
-    for name, value in given.items():
-        _put(merged, name, value)
+    settled = dict(_pair(text) for text in sets)
+    chosen = given.get("preset") or settled.get("preset")
+    for values in (_preset(content.get("preset")), content, _preset(chosen), settled, given):
+        for name, value in values.items():
+            if name != "preset":
+                _put(merged, name.replace("-", "_"), value)
     for name in LISTS:
         if name in merged:
             merged[name] = _listed(merged[name])
     return parse(StudyConfig, merged, str(file) if file else "settings")
 
 
-def _preset(name: object) -> Iterable[tuple[str, Any]]:
-    return PRESETS.get(str(name), {}).items()
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        got = "no key before '='" if sign else "no '='"
+        raise UserError(f"--set {text}", got=got, expected="key=value, such as recipe.learning_rate=5e-4")
+    return name.strip().replace("-", "_"), value.strip()
 
 
-def _named(sets: Sequence[str], name: str) -> str | None:
-    """The last value that ``--set`` gives a key."""
-    values = [value.strip() for text in sets for key, _, value in [text.partition("=")] if key.strip() == name]
-    return values[-1] if values else None
+def _preset(name: object) -> Mapping[str, Any]:
+    """The settings that a preset stands for; none without one."""
+    if name is None:
+        return {}
+    fault = _one_of("preset", name, list(PRESETS)) if isinstance(name, str) else f"preset: got {shown(name)}"
+    if fault:
+        raise UserError(fault)
+    return PRESETS[str(name)]
 
 
 def _put(merged: dict[str, Any], name: str, value: Any) -> None:

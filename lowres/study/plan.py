@@ -19,7 +19,7 @@ from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
-from lowres.training.fit import Environment, Fit
+from lowres.training.fit import SCHEMA, Environment, Fit
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English word pieces; only for estimates."""
@@ -99,6 +99,7 @@ class Plan:
             "lora": settings.as_dict(config.lora),
             "recipe": settings.as_dict(config.recipe),
             "row_cap": self.row_cap,
+            "schema": SCHEMA,
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
         }
         return seeds.digest("study", request, asdict(environment))
@@ -209,9 +210,12 @@ def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, 
         task.domain(name)
     if shots == 0 and start_from is None:
         raise UserError("shots: 0 rows of the domain and no --start-from leave nothing to train on")
-    few = "source-then-target" if start_from else "target-only"
-    none = "source-only" if start_from and shots == 0 else few
-    name = method or ("target-full" if shots is None and not start_from else few if shots else none)
+    if method is not None:
+        name = method
+    elif start_from is not None:
+        name = "source-only" if shots == 0 else "source-then-target"
+    else:
+        name = "target-full" if shots is None else "target-only"
     uses = find_method(name).uses
     faults = [
         (start_from == on, f"--start-from {start_from} is the domain to train on"),

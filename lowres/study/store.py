@@ -119,8 +119,10 @@ class Store:
         return sum(self.read_predictions(path.parent.name, path.stem) is not None for path in paths)
 
     def clear_drafts(self) -> int:
-        """Removes drafts and locks of an hour ago that a killed process left; the number of drafts."""
-        clear_drafts(self.folder / "locks", "*.lock")
+        """Removes locks that nobody holds and drafts of an hour ago that a killed process left; the number of drafts."""
+        for path in (self.folder / "locks").glob("*.lock"):
+            with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(path, timeout=0):
+                path.unlink()
         return clear_drafts(self.folder / "drafts", "*")
 
     def read_predictions(self, key: str, rows: str) -> npt.NDArray[np.float32] | None:

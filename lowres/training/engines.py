@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from lowres.data.tokens import Tokens
 from lowres.models.backbone import Backbone
 from lowres.training.fit import Engine
 
@@ -13,12 +14,13 @@ ENGINES: Final = {
 }
 
 
-def make_engine(name: str, backbone: Backbone, device: str, precision: str) -> Engine:
+def make_engine(name: str, backbone: Backbone, tokens: Tokens, device: str, precision: str) -> Engine:
     """An engine that is ready to train.
 
     Args:
         name: One of ``ENGINES``.
         backbone: The frozen encoder.
+        tokens: Its tokenizer.
         device: ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16``.
 
@@ -28,7 +30,7 @@ def make_engine(name: str, backbone: Backbone, device: str, precision: str) -> E
     if name == "loop":
         from lowres.training.loop import LoopEngine
 
-        return LoopEngine(backbone, backbone.tokens(), device, precision)
+        return LoopEngine(backbone, tokens, device, precision)
     from lowres.training.fleet import FleetEngine
 
-    return FleetEngine(backbone, backbone.tokens(), device, precision)
+    return FleetEngine(backbone, tokens, device, precision)

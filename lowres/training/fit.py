@@ -109,6 +109,7 @@ class Words:
     max_features: int = 20_000
 
 
+BY_GRADIENT = (CrossEntropy, Contrastive)
 Objective = CrossEntropy | Contrastive | Logistic | Tree | MostFrequent
 
 
@@ -137,10 +138,18 @@ class Fit:
     adapter: LoRA | None = field(default_factory=LoRA)
     recipe: Recipe = field(default_factory=Recipe)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.start, Fit) and (not self.uses_gradients or self.adapter != self.start.adapter):
+            raise ValueError("a fit that starts from another goes on with its adapter, by gradient descent")
+        if isinstance(self.objective, Contrastive) and self.adapter is None:
+            raise ValueError("a contrastive fit trains nothing but an adapter")
+        if isinstance(self.start, Words) and self.uses_gradients:
+            raise ValueError("words have no gradient")
+
     @property
     def uses_gradients(self) -> bool:
         """Whether an engine trains it; the others have a closed form or an exact solver."""
-        return isinstance(self.objective, CrossEntropy | Contrastive)
+        return isinstance(self.objective, BY_GRADIENT)
 
     @property
     def reads_backbone(self) -> bool:
@@ -269,8 +278,6 @@ class Environment:
         """The parts that matter for this fit."""
         if not fit.reads_backbone:
             return {"numerics": self.numerics}
-        if not fit.uses_gradients:
-            return {"backbone": self.backbone, "precision": self.precision, "numerics": self.numerics}
         return asdict(self)
 
 

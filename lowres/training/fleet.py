@@ -25,7 +25,7 @@ from lowres.models.backbone import Backbone
 from lowres.models.device import numerics
 from lowres.models.heads import initial_head
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
-from lowres.training.fit import Fit, Fitted, LoRA, Recipe, Tensors
+from lowres.training.fit import SCHEMA, Fit, Fitted, LoRA, Recipe, Tensors
 from lowres.training.loop import LoopEngine, gradient_checks
 from lowres.training.objectives import Heads, Step, losses
 from lowres.training.prefix import Prefix
@@ -136,12 +136,12 @@ class FleetEngine:
             yield group
 
     def _halving(self, group: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
-        """Trains a group; where memory does not suffice, one half of it after the other."""
+        """Trains a group; where that fails, for want of memory or for one of its fits, one half of it after the other."""
         try:
             done = self._train(group, starts)
-        except Exception as error:  # the failure of one group is its result, whatever its kind
-            if len(group) == 1 or not _out_of_memory(error):
-                yield from ((fit, error) for fit in group)
+        except Exception as error:  # the failure of one fit is its result, whatever its kind
+            if len(group) == 1:
+                yield group[0], error
                 return
         else:
             yield from zip(group, done, strict=True)
@@ -233,7 +233,7 @@ class FleetEngine:
 
     def _prefix(self, first: int) -> Prefix:
         if first not in self._prefixes:
-            name = seeds.digest(self.backbone.fingerprint, self.precision, numerics(), first)
+            name = seeds.digest("prefix", SCHEMA, self.backbone.fingerprint, self.precision, numerics(), first)
             self._prefixes[first] = Prefix(cache_dir() / "prefix" / name, lambda arrays: self._below(arrays, first))
         return self._prefixes[first]
 
@@ -418,7 +418,3 @@ def _result(
     log = [{"step": step + 1, "loss": round(float(loss), 6)} for step, loss in enumerate(history)]
     checks = gradient_checks(before.adapter, after[0], log, not isinstance(fit.start, Fit))
     return Fitted(*after, tuple(log), checks, seconds)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)

@@ -22,7 +22,7 @@ from torch import Tensor
 from lowres.data.tokens import TokenArray
 
 MOST_BYTES: Final = 4 << 30
-"""Of one folder; the shards that were written first make room."""
+"""Of all folders side by side; the shards that were written first make room."""
 _HASH: Final = 16
 
 
@@ -49,7 +49,7 @@ class Prefix:
         missing = {name: array for name, array in zip(names, arrays, strict=True) if name not in self._known}
         if missing:
             made = [piece.detach().cpu().contiguous() for piece in self._compute(list(missing.values()))]
-            self._known |= dict(zip(missing, made, strict=True))
+            self._known |= dict(zip(missing, made, strict=True))  # until the shard that replaces them is mapped
             with contextlib.suppress(OSError, SafetensorError):  # the cache only saves time
                 self._write(list(missing), made)
         return [self._known[name] for name in names]
@@ -68,12 +68,15 @@ class Prefix:
             save_file(tensors, draft, metadata={"sum": _sum(tensors)})
             self._make_room(Path(draft).stat().st_size)
             os.replace(draft, self.folder / f"{shard}.safetensors")
+            self._read(self.folder / f"{shard}.safetensors")
         finally:
             Path(draft).unlink(missing_ok=True)
 
     def _make_room(self, coming: int) -> None:
         """Removes the oldest shards; what this process has mapped of them stays readable."""
-        shards = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.glob("*.safetensors"))
+        shards = sorted(
+            (path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.parent.glob("*/*.safetensors")
+        )
         total = sum(size for _, size, _ in shards) + coming
         for _, size, path in shards:
             if total <= self._most:

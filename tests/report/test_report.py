@@ -132,7 +132,7 @@ def test_markdown_tables_have_equal_columns() -> None:
         (-0.023, 0.02, "worse", "the source costs 2.3 points; leave it out"),
         (0.01, 0.02, "no difference shown", "no difference to target-only shown (could have seen 2.0 points)"),
         (0.04, 0.03, "no difference shown", "4.0 points more than target-only, but not shown"),
-        (0.0, 0.0, "no difference shown", "the same answers on every test row"),
+        (0.0, 0.0, "no difference shown", "the same score in every test group"),
     ],
 )
 def test_verdicts_in_words(mean: float, reach: float, verdict: str, said: str) -> None:

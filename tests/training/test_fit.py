@@ -41,7 +41,7 @@ def test_same_content_same_key_wherever_it_comes_from() -> None:
         fit(recipe=Recipe(learning_rate=1e-4)),
         fit(objective=Logistic(), adapter=None),
         fit(start=fit()),
-        fit(start=Words()),
+        fit(start=Words(), objective=Logistic(), adapter=None),
         fit(parts=(Part(rows(10)), Part(rows(4, "film")))),
     ],
 )

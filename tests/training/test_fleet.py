@@ -181,6 +181,19 @@ def test_small_memory_halves_the_group_and_goes_on(
         assert halved[one.content].head["weight"] == pytest.approx(whole[one.content].head["weight"], abs=CLOSE)
 
 
+def test_a_start_of_another_shape_fails_alone(
+    engines: dict[str, tuple[FleetEngine, LoopEngine]], toy_task: Task
+) -> None:
+    fleet, _ = engines["bert"]
+    source = fit(toy_task)
+    (wrong,) = trained(fleet, [source], {}).values()
+    wrong = dataclasses.replace(wrong, head={"weight": wrong.head["weight"][:, :5], "bias": wrong.head["bias"]})
+    wave = [fit(toy_task, draw=draw) for draw in range(1, 4)]
+    wave.insert(1, dataclasses.replace(fit(toy_task, domain="film"), start=source))
+    results = {one.content: result for one, result in fleet.fit_many(wave, {source.content: wrong})}
+    assert [isinstance(results[one.content], Fitted) for one in wave] == [True, False, True, True]
+
+
 def test_memory_that_never_suffices_is_the_failure_of_each_fit(
     engines: dict[str, tuple[FleetEngine, LoopEngine]], toy_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,13 +66,13 @@ def test_a_damaged_shard_is_computed_again(tmp_path: Path, harm: str) -> None:
 
 def test_the_oldest_shards_make_room(tmp_path: Path) -> None:
     work = Counting()
-    prefix = Prefix(tmp_path, work, most_bytes=4000)
+    prefix = Prefix(tmp_path / "p", work, most_bytes=4000)
     for length in range(20, 60):
         arrays = sequences(length)
         assert right(prefix.hidden(arrays), arrays)
-    assert 0 < sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4000
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "p").iterdir()) <= 4000
     last = sequences(59)
-    assert right(Prefix(tmp_path, work).hidden(last), last)
+    assert right(Prefix(tmp_path / "p", work).hidden(last), last)
     assert len(work.asked) == 40
 
 
