@@ -60,6 +60,18 @@ PRESETS: dict[str, tuple[LoRA, Recipe]] = {
     "top 2 layers, query and value, 1e-3": (LoRA(live_layers=2), STEADY),
     "top 2 layers, query and value, 2e-3": (LoRA(live_layers=2), replace(STEADY, learning_rate=2e-3)),
     "top 2 layers, all linears, 1e-3": (LoRA(linears="all", live_layers=2), STEADY),
+    "top 3 layers, query and value, 2e-3, 40 steps": (
+        LoRA(live_layers=3),
+        replace(STEADY, learning_rate=2e-3, min_steps=40),
+    ),
+    "top 2 layers, query and value, 2e-3, 40 steps": (
+        LoRA(live_layers=2),
+        replace(STEADY, learning_rate=2e-3, min_steps=40),
+    ),
+    "top 2 layers, query and value, 4e-3, 40 steps": (
+        LoRA(live_layers=2),
+        replace(STEADY, learning_rate=4e-3, min_steps=40),
+    ),
     "top 1 layer, all linears, 2e-3": (LoRA(linears="all", live_layers=1), replace(STEADY, learning_rate=2e-3)),
     "all layers, all linears, 5e-4, 120 steps": (
         LoRA(linears="all"),
