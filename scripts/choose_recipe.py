@@ -77,6 +77,7 @@ PRESETS: dict[str, tuple[LoRA, Recipe]] = {
         LoRA(linears="all"),
         Recipe(learning_rate=5e-4, head_learning_rate=2e-2, min_steps=120, epochs=6),
     ),
+    "all layers, query and value, 1e-3, 120 steps": (LoRA(), replace(STEADY, min_steps=120, epochs=6)),
 }
 CANDIDATES = {"recipe": RECIPES, "preset": PRESETS}
 
