@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -35,6 +36,7 @@ from scipy import stats
 
 from lowres.data import splits
 from lowres.data.rows import Rows
+from lowres.data.sources import cache_dir
 from lowres.data.task import Task, load_task
 from lowres.library import Study
 from lowres.models.backbone import find_backbone
@@ -97,7 +99,13 @@ def main() -> None:
 def in_process(name: str, draws: int) -> Result:
     """One contender in a fresh process, so that none profits from what another has loaded."""
     words = [sys.executable, __file__, *sys.argv[1:], "--one", f"{name}:{draws}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as place:
+        for entry in cache_dir().glob("*"):
+            if entry.name != "prefix":  # what the frozen layers say is part of what is measured
+                (Path(place) / entry.name).symlink_to(entry)
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, env={**os.environ, "LOWRES_CACHE": place}
+        )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
     found: Result = json.loads(done.stdout.strip().splitlines()[-1])

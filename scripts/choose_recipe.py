@@ -72,12 +72,20 @@ PRESETS: dict[str, tuple[LoRA, Recipe]] = {
         LoRA(live_layers=2),
         replace(STEADY, learning_rate=4e-3, min_steps=40),
     ),
+    "top 2 layers, query and value, 8e-3, 40 steps": (
+        LoRA(live_layers=2),
+        replace(STEADY, learning_rate=8e-3, min_steps=40),
+    ),
+    "top 3 layers, query and value, 4e-3, 40 steps": (
+        LoRA(live_layers=3),
+        replace(STEADY, learning_rate=4e-3, min_steps=40),
+    ),
     "top 1 layer, all linears, 2e-3": (LoRA(linears="all", live_layers=1), replace(STEADY, learning_rate=2e-3)),
+    "all layers, query and value, 1e-3, 120 steps": (LoRA(), replace(STEADY, min_steps=120, epochs=6)),
     "all layers, all linears, 5e-4, 120 steps": (
         LoRA(linears="all"),
         Recipe(learning_rate=5e-4, head_learning_rate=2e-2, min_steps=120, epochs=6),
     ),
-    "all layers, query and value, 1e-3, 120 steps": (LoRA(), replace(STEADY, min_steps=120, epochs=6)),
 }
 CANDIDATES = {"recipe": RECIPES, "preset": PRESETS}
 

@@ -18,8 +18,8 @@ def _preset(live: int | None, linears: str, rate: float, head: float, steps: int
 
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "fast": _preset(2, "query-value", 2e-3, 3e-2, 60, 3.0),
+    "fast": _preset(2, "query-value", 4e-3, 3e-2, 40, 3.0),
     "balanced": _preset(None, "query-value", 1e-3, 3e-2, 60, 3.0),
-    "thorough": _preset(None, "all", 5e-4, 2e-2, 120, 6.0),
+    "thorough": _preset(None, "query-value", 1e-3, 3e-2, 120, 6.0),
 }
 """Settings by preset, the same ones in each. A preset wins over a file, other flags over a preset."""
