@@ -1,0 +1,237 @@
+"""``evidence.json``: what a report shows beyond the summary. The typed model; one module beside it fills each part.
+
+Everything here follows from kept probabilities, test rows and frozen features. Lists that do not apply are empty, values
+that the data do not support are null and carry a reason.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lowres.analysis.summary import Estimate
+
+Against = Literal["labels", "seconds", "flops"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Aggregate(_Part):
+    """A method over all pairs of the study (Agarwal et al. 2021). Improvement: P(its draw beats the reference's draw)."""
+
+    method: str
+    shots: int
+    interquartile_mean: Estimate
+    against: str | None
+    improvement: Estimate | None
+
+
+class Cost(_Part):
+    """What a cell of a method costs, mean over pairs and draws: target labels in all, training seconds and forward and
+    backward FLOPs with everything it starts from, beside its mean score.
+    """
+
+    method: str
+    shots: int | None
+    labels: float
+    seconds: float
+    flops: float
+    score: float
+
+
+class LawPoint(_Part):
+    """A fitted law at one place, with its 95 % band."""
+
+    x: float
+    mean: float
+    low: float
+    high: float
+
+
+class Law(_Part):
+    """score = ceiling − scale · x^−exponent of a method on a pair (source null: it uses none; target null: over all).
+
+    ``points`` are measured means. ``pays_until`` is where a doubling of x stops bringing a point (0.01). Where nothing
+    can be fitted ``curve`` is empty and ``reason`` says why.
+    """
+
+    method: str
+    source: str | None
+    target: str | None
+    against: Against
+    points: list[LawPoint]
+    curve: list[LawPoint]
+    pays_until: float | None
+    reason: str | None
+
+
+class Forecast(_Part):
+    """The score of ``source-only`` in the target, said without target labels, beside the measured one.
+
+    ``rule`` is one of ``confidence``, ``doc``, ``atc``, ``agreement`` or ``mean`` (of those). Accuracy unless ``metric``
+    says otherwise.
+    """
+
+    source: str
+    target: str
+    rule: str
+    metric: str
+    predicted: Estimate
+    measured: float | None
+
+
+class Distance(_Part):
+    """How far two domains lie apart, without a model of the task.
+
+    ``proxy_a`` 0 … 2; ``words``: Jensen-Shannon divergence in bits, 0 … 1; ``unseen``: share of target words that the
+    source never has; ``length``: mean tokens in the target over those in the source; ``labels``: total variation between
+    the label shares, 0 … 1; ``of_labels``: the part of the source drop that a change of label shares alone explains.
+    """
+
+    source: str
+    target: str
+    proxy_a: float
+    words: float
+    unseen: float
+    length: float
+    labels: float
+    of_labels: float | None
+
+
+class Flip(_Part):
+    """A target row that source-only answers wrongly and the method rightly (``mended``), or the other way round."""
+
+    source: str
+    target: str
+    method: str
+    shots: int
+    row: str
+    text: str
+    label: str
+    mended: bool
+    share: float
+    """Of the draws that agree."""
+
+
+class Word(_Part):
+    """A word that speaks for a label otherwise in the target than in the source; weights are log odds."""
+
+    source: str
+    target: str
+    word: str
+    label: str
+    in_source: float
+    in_target: float
+
+
+class Calibration(_Part):
+    """Expected calibration error before and after a temperature fitted on labelled source rows, in both domains."""
+
+    method: str
+    source: str
+    target: str
+    shots: int
+    temperature: float
+    source_before: float
+    source_after: float
+    target_before: float
+    target_after: float
+
+
+class RiskCurve(_Part):
+    """Share of wrong answers when only the surest rows are answered, [coverage, risk] from sure to all, mean over draws."""
+
+    method: str
+    source: str | None
+    target: str
+    shots: int
+    domain: str
+    """Where it was measured: the source or the target."""
+    points: list[tuple[float, float]]
+
+
+class Promise(_Part):
+    """How many rows can be answered at a precision. The threshold is fitted on one half of the groups of ``fitted_on`` and
+    measured on the other half (or on the whole other domain); ``coverage`` null with a reason where the labels support
+    no such promise.
+    """
+
+    method: str
+    source: str | None
+    target: str
+    shots: int
+    precision: float
+    fitted_on: str
+    measured_on: str
+    threshold: float | None
+    coverage: Estimate | None
+    kept: float | None
+    """Share of right answers among those answered, measured."""
+    reason: str | None
+
+
+class Sets(_Part):
+    """Split-conformal label sets: wanted coverage, and what they measured in the domain they were fitted on and in the
+    target.
+    """
+
+    method: str
+    source: str | None
+    target: str
+    shots: int
+    wanted: float
+    in_source: float | None
+    in_target: float | None
+    size: float | None
+    """Mean number of labels in a set in the target."""
+    reason: str | None
+
+
+class Place(_Part):
+    """A text on the map of the domains."""
+
+    domain: str
+    label: str
+    pca: tuple[float, float]
+    tsne: tuple[float, float]
+
+
+class Choice(_Part):
+    """Which method a rule without target test rows picks, and what that costs against the best one measured (regret)."""
+
+    rule: str
+    source: str
+    target: str
+    shots: int
+    picked: str
+    best: str
+    regret: float
+
+
+class Evidence(BaseModel):
+    """Everything beyond the summary."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    aggregates: list[Aggregate] = []
+    costs: list[Cost] = []
+    laws: list[Law] = []
+    forecasts: list[Forecast] = []
+    distances: list[Distance] = []
+    flips: list[Flip] = []
+    words: list[Word] = []
+    calibration: list[Calibration] = []
+    risks: list[RiskCurve] = []
+    promises: list[Promise] = []
+    sets: list[Sets] = []
+    choices: list[Choice] = []
+    map: list[Place] = []
+    notes: list[str] = []
+
+    def to_json(self) -> str:
+        """The text of ``evidence.json``."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
