@@ -21,8 +21,12 @@ from torch.nn import functional
 
 from lowres.errors import UserError
 
-EDGES: Final = np.array([*range(8, 32, 4), *range(32, 64, 8), *range(64, 128, 16), *range(128, 256, 32), 256, 320, 384])
-"""Sequences that lie between the same two of these lengths are padded to the longest of them inside attention."""
+WIDTHS: Final = np.array([8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512])
+"""Inside attention a sequence is padded to the next of these lengths; beyond the last to a multiple of it."""
+ROWS: Final = 4
+"""Sequences of one width are filled up to a multiple of this, and tokens of a step ..."""
+TOKENS: Final = 64
+"""... to a multiple of this: a CPU prepares its product anew for every new shape, which takes longer than a small one."""
 QKV: Final = ("query", "key", "value")
 LINEARS: Final = (*QKV, "output", "up", "down")
 """The linears of a layer; the first three are one product."""
@@ -62,28 +66,35 @@ class Pack:
     starts: Tensor
     """First token of each sequence, [sequences]."""
     buckets: tuple[tuple[Tensor, Tensor, Tensor | None], ...]
-    """Of each group of similar length: sequences, token positions [sequences, longest], where they stand for no token."""
+    """Of each width: sequences, token positions [rows, width], where they stand for no token; the rows beyond the
+    sequences repeat the last one."""
     back: Tensor
-    """Where each token lies when the padded groups are laid one after another, [tokens]."""
+    """Where each token lies when the padded groups are laid one after another, [tokens + filling]."""
+    filling: int
+    """Rows to be added to the tokens, which belong to no sequence."""
 
 
 def make_pack(lengths: Sequence[int], device: str) -> Pack:
     """The pack of sequences of these lengths, in this order."""
     sizes = np.asarray(lengths, dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes
-    groups = np.searchsorted(EDGES, sizes)
-    buckets, back, passed = [], np.empty(int(sizes.sum()), dtype=np.int64), 0
+    starts, tokens = np.cumsum(sizes) - sizes, int(sizes.sum())
+    filling = -tokens % TOKENS if device == "cpu" else 0
+    groups = np.searchsorted(WIDTHS, sizes)
+    buckets, back, passed = [], np.zeros(tokens + filling, dtype=np.int64), 0
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        steps = np.arange(int(sizes[rows].max()))[None, :]
+        width = WIDTHS[group] if group < len(WIDTHS) else -(-sizes[rows].max() // WIDTHS[-1]) * WIDTHS[-1]
+        steps = np.arange(int(width))[None, :]
         absent = steps >= sizes[rows][:, None]
         # padding repeats the first token of its own sequence: what another sequence holds, even NaN, cannot leak in
         places = starts[rows][:, None] + np.where(absent, 0, steps)
         back[places[~absent]] = passed + np.flatnonzero(~absent.ravel())
+        more = [(0, -len(rows) % ROWS), (0, 0)]
+        places, absent = np.pad(places, more, mode="edge"), np.pad(absent, more, mode="edge")
         passed += absent.size
         mask = torch.from_numpy(absent).to(device) if absent.any() else None
         buckets.append((torch.from_numpy(rows).to(device), torch.from_numpy(places).to(device), mask))
-    return Pack(sizes, torch.from_numpy(starts).to(device), tuple(buckets), torch.from_numpy(back).to(device))
+    return Pack(sizes, torch.from_numpy(starts).to(device), tuple(buckets), torch.from_numpy(back).to(device), filling)
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,9 @@ class PackedEncoder:
         """
         bias = self._position_bias(pack)
         end = self.depth if end is None else end
+        tokens = len(x)
+        if pack.filling:
+            x = torch.cat([x, x.new_zeros(pack.filling, x.shape[1])])
         for number in range(first, end):
             layer, spans = self._layers[number], adapters.tokens
             narrow = x.to(self.dtype)
@@ -206,7 +220,9 @@ class PackedEncoder:
             x = _norm(layer["first_norm"], self._linear(mixed, number, ("output",), adapters, spans) + x)
             inner = self._activation(self._linear(x.to(self.dtype), number, ("up",), adapters, spans))
             x = _norm(layer["second_norm"], self._linear(inner, number, ("down",), adapters, spans) + x)
-        return x[pack.starts] if only_first_token and end == first else x
+        if only_first_token:
+            return x[pack.starts] if end == first else x
+        return x[:tokens]
 
     def merged(self, adapters: Adapters) -> PackedEncoder:
         """An encoder of its own with the first fit's adapter added to its weights."""
@@ -299,39 +315,41 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, pack: Pack, heads: int, bias: Tensor | None) -> Tensor:
-        width = qkv.shape[1] // 3
+        width = qkv.shape[1] // len(QKV)
         size = width // heads
         kept, outputs = [], []
         for _, places, absent in pack.buckets:
             rows, longest = places.shape
-            padded = qkv.index_select(0, places.view(-1)).view(rows, longest, 3, heads, size)
-            query, key, value = padded.permute(2, 0, 3, 1, 4)
-            weights = _weights(query @ key.transpose(-1, -2), size, bias, absent).to(qkv.dtype)
-            outputs.append((weights @ value).transpose(1, 2).reshape(rows * longest, width))
+            padded = qkv.index_select(0, places.view(-1)).view(rows, longest, len(QKV), heads, size)
+            padded = padded.permute(2, 0, 3, 1, 4).reshape(len(QKV), rows * heads, longest, size)
+            query, key, value = padded
+            weights = _weights(query, key, heads, bias, absent)
+            mixed = torch.bmm(weights, value).view(rows, heads, longest, size)
+            outputs.append(mixed.transpose(1, 2).reshape(rows * longest, width))
             kept += [padded, weights]
         ctx.save_for_backward(*kept)
-        ctx.pack = pack
+        ctx.pack, ctx.heads = pack, heads
         return torch.cat(outputs).index_select(0, pack.back)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        kept, parts = ctx.saved_tensors, []
+        kept, heads, parts = ctx.saved_tensors, ctx.heads, []
         for number, (_, places, absent) in enumerate(ctx.pack.buckets):
             padded, weights = kept[2 * number], kept[2 * number + 1]
-            rows, longest, _, heads, size = padded.shape
-            query, key, value = padded.permute(2, 0, 3, 1, 4)
+            query, key, value = padded
+            (rows, longest), size = places.shape, padded.shape[-1]
             out = grad.index_select(0, places.view(-1)).view(rows, longest, heads, size)
             if absent is not None:
                 out.masked_fill_(absent[:, :, None, None], 0.0)
-            out = out.transpose(1, 2)
+            out = out.transpose(1, 2).reshape(rows * heads, longest, size)
+            wanted = torch.bmm(out, value.transpose(1, 2))
+            wanted = torch.ops.aten._softmax_backward_data(wanted, weights, -1, weights.dtype)
             made = torch.empty_like(padded)
-            made[:, :, 2] = (weights.transpose(-1, -2) @ out).transpose(1, 2)
-            wanted = (out @ value.transpose(-1, -2)).float()
-            own = weights.float()
-            wanted = (own * (wanted - (wanted * own).sum(-1, keepdim=True)) * size**-0.5).to(grad.dtype)
-            made[:, :, 0] = (wanted @ key).transpose(1, 2)
-            made[:, :, 1] = (wanted.transpose(-1, -2) @ query).transpose(1, 2)
-            parts.append(made.view(rows * longest, 3 * heads * size))
+            torch.baddbmm(made[0], wanted, key, beta=0, alpha=size**-0.5, out=made[0])
+            torch.baddbmm(made[1], wanted.transpose(1, 2), query, beta=0, alpha=size**-0.5, out=made[1])
+            torch.bmm(weights.transpose(1, 2), out, out=made[2])
+            made = made.view(len(QKV), rows, heads, longest, size).permute(1, 3, 0, 2, 4)
+            parts.append(made.reshape(rows * longest, len(QKV) * heads * size))
         return torch.cat(parts).index_select(0, ctx.pack.back), None, None, None
 
 
@@ -341,30 +359,35 @@ def _first_attention(query: Tensor, keys: Tensor, pack: Pack, heads: int, bias: 
     size = width // heads
     outputs, order = [], []
     for rows, places, absent in pack.buckets:
+        places, absent = places[: len(rows)], None if absent is None else absent[: len(rows)]
         count, longest = places.shape
-        padded = keys.index_select(0, places.view(-1)).view(count, longest, 2, heads, size)
-        key, value = padded.permute(2, 0, 3, 1, 4)
-        asked = query.index_select(0, rows).view(count, 1, heads, size).transpose(1, 2)
-        first = None if bias is None else bias[:, :, :1]
-        weights = _weights(asked @ key.transpose(-1, -2), size, first, absent).to(keys.dtype)
-        outputs.append((weights @ value).transpose(1, 2).reshape(count, width))
+        padded = keys.index_select(0, places.reshape(-1)).view(count, longest, 2, heads, size)
+        key, value = padded.permute(2, 0, 3, 1, 4).reshape(2, count * heads, longest, size)
+        asked = query.index_select(0, rows).view(count * heads, 1, size)
+        weights = _weights(asked, key, heads, None if bias is None else bias[:, :, :1], absent)
+        outputs.append(torch.bmm(weights, value).view(count, width))
         order.append(rows)
     return torch.cat(outputs).index_select(0, torch.argsort(torch.cat(order)))
 
 
-def _weights(products: Tensor, size: int, bias: Tensor | None, absent: Tensor | None) -> Tensor:
-    """Softmax in fp32 over the tokens of each sequence, [sequences, heads, asking, asked]."""
-    scores = products.float() * size**-0.5
-    if bias is not None:
-        scores = scores + bias[:, :, : scores.shape[2], : scores.shape[3]]
+def _weights(query: Tensor, key: Tensor, heads: int, bias: Tensor | None, absent: Tensor | None) -> Tensor:
+    """Softmax over the tokens of each sequence, [sequences · heads, asking, asked]; sums are fp32."""
+    asked, scale = key.shape[1], query.shape[-1] ** -0.5
+    added = query.new_zeros(()) if absent is None else query.new_zeros(len(absent), 1, 1, asked)
     if absent is not None:
-        scores = scores.masked_fill(absent[:, None, None, :], float("-inf"))
-    weights: Tensor = scores.softmax(-1)
-    return weights
+        added.masked_fill_(absent[:, None, None, :], float("-inf"))
+    if bias is not None:
+        added = added + bias[:, :, : query.shape[1], :asked].to(query.dtype)
+    if added.dim():
+        added = added.expand(len(query) // heads, heads, -1, -1).flatten(0, 1)
+    return torch.baddbmm(added, query, key.transpose(1, 2), alpha=scale).softmax(-1)
 
 
 class _AdaptedEach(torch.autograd.Function):
-    """x W' + b, plus for each adapted block of outputs (x A') B' · scale on the rows of each fit, one fit after another."""
+    """x W' + b, plus for each adapted block of outputs (x A') B' · scale on the rows of each fit, one fit after another.
+
+    The small products are fp32, which needs no preparation for a new number of rows.
+    """
 
     @staticmethod
     def forward(
@@ -372,35 +395,36 @@ class _AdaptedEach(torch.autograd.Function):
         columns: list[tuple[int, int]], *factors: Tensor,
     ) -> Tensor:  # fmt: skip
         out = functional.linear(x, weight, bias)
+        down, ups = torch.cat(factors[::2], 1), [second * scale for second in factors[1::2]]
         inner = []
-        for (begin, end), first, second in zip(columns, factors[::2], factors[1::2], strict=True):
-            down, up = first.to(x.dtype), (second * scale).to(x.dtype)
-            for fit, (start, stop) in enumerate(spans.bounds):
-                low = x[start:stop] @ down[fit].T
-                out[start:stop, begin:end] += low @ up[fit].T
-                inner.append(low)
-        ctx.save_for_backward(x, weight, *factors)
+        for fit, (start, stop) in enumerate(spans.bounds):
+            low = x[start:stop].to(down.dtype) @ down[fit].T
+            for (begin, end), up, piece in zip(columns, ups, low.chunk(len(ups), 1), strict=True):
+                out[start:stop, begin:end] += piece @ up[fit].T
+            inner.append(low)
+        ctx.save_for_backward(x, weight, down, *ups)
         ctx.inner, ctx.scale, ctx.spans, ctx.columns = inner, scale, spans, columns
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight, *factors = ctx.saved_tensors
+        x, weight, down, *ups = ctx.saved_tensors
         wanted = grad @ weight if ctx.needs_input_grad[0] else None
-        made: list[Tensor] = []
-        inner = iter(ctx.inner)
-        for (begin, end), first, second in zip(ctx.columns, factors[::2], factors[1::2], strict=True):
-            down, up = first.to(x.dtype), (second * ctx.scale).to(x.dtype)
-            d_first, d_second = torch.empty_like(first), torch.empty_like(second)
-            for fit, (start, stop) in enumerate(ctx.spans.bounds):
-                piece = grad[start:stop, begin:end]
-                d_second[fit] = (piece.T @ next(inner)) * ctx.scale
-                low = piece @ up[fit]
-                d_first[fit] = low.T @ x[start:stop]
-                if wanted is not None:
-                    wanted[start:stop] += low @ down[fit]
-            made += [d_first, d_second]
-        return wanted, None, None, None, None, None, *made
+        d_down, d_ups = torch.empty_like(down), [torch.empty_like(up) for up in ups]
+        for fit, (start, stop) in enumerate(ctx.spans.bounds):
+            back = []
+            for (begin, end), up, d_up, low in zip(
+                ctx.columns, ups, d_ups, ctx.inner[fit].chunk(len(ups), 1), strict=True
+            ):
+                piece = grad[start:stop, begin:end].to(down.dtype)
+                torch.mm(piece.T, low, out=d_up[fit])
+                back.append(piece @ up[fit])
+            joined = torch.cat(back, 1)
+            torch.mm(joined.T, x[start:stop].to(down.dtype), out=d_down[fit])
+            if wanted is not None:
+                wanted[start:stop] += joined @ down[fit]
+        made = zip(d_down.chunk(len(ups), 1), d_ups, strict=True)
+        return wanted, None, None, None, None, None, *(part for d, d_up in made for part in (d, d_up * ctx.scale))
 
 
 class _AdaptedTogether(torch.autograd.Function):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lowres import seeds
 from lowres.data.rows import Rows
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever a change of the code may change a trained number."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
