@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500, help="test rows a domain")
     parser.add_argument("--max-length", type=int, default=Recipe().max_length, help="tokens kept of a text")
     parser.add_argument("--draws", type=int, default=4)
-    parser.add_argument("--peer-draws", type=int, default=2, help="draws of the peers, which are slow")
+    parser.add_argument("--peer-draws", type=int, default=4, help="draws of careful and setfit")
+    parser.add_argument("--documented-draws", type=int, default=1, help="of documented, which trains what careful does")
     parser.add_argument("--growth", default="1,2,4,8", help="draws of the curve of cost; empty for none")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", default=",".join([*PEERS, *OWN]))
@@ -78,7 +79,11 @@ def main() -> None:
         return
     found: Result = {"about": about(options), "contenders": {}, "growth": {}}
     for name in options.only.split(","):
-        draws = options.peer_draws if name in PEERS else options.draws
+        draws = {
+            "documented": options.documented_draws,
+            "careful": options.peer_draws,
+            "setfit": options.peer_draws,
+        }.get(name, options.draws)
         found["contenders"][name] = in_process(name, draws)
         print(line(name, found["contenders"][name]), flush=True)
     for draws in filter(None, options.growth.split(",")):
@@ -338,7 +343,7 @@ def interval(values: list[float]) -> str:
     """Mean of draws with a 95 % t interval."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return f"{mean:.3f}"
+        return f"{mean:.3f} (one draw)"
     wide = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     return f"{mean:.3f} ± {wide:.3f}"
 
@@ -356,8 +361,9 @@ def table(found: Result) -> str:
             for draw in range(len(next(iter(one["scores"].values()))))
         ]
         rows.append([name, *cells, f"{one['peak_mb']:.0f} MB", interval(both)])
+    draws = ", ".join(f"{name} {len(next(iter(one['scores'].values())))}" for name, one in contenders.items())
     lines = [
-        f"{grid['task']}, {grid['source']} → {grid['target']}, {grid['shots']} shots, {grid['rows']} source rows, {grid['limit']} test rows a domain,"
+        f"Draws: {draws}. {grid['task']}, {grid['source']} → {grid['target']}, {grid['shots']} shots, {grid['rows']} source rows, {grid['limit']} test rows a domain,"
         f" {grid['backbone']}; {facts['machine']}, {facts['threads']} threads; "
         + ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number)
         + ".", "",
@@ -388,13 +394,30 @@ def table(found: Result) -> str:
                 stages,
             ),
         ]
+    peers = [name for name in PEERS if name in contenders]
+    if own and peers:
+        paired = [
+            [name, *[difference(one["scores"], contenders[peer]["scores"]) for peer in peers]]
+            for name, one in own.items()
+        ]
+        lines += ["", _markdown(["score less that of", *peers], paired)]
     if found["growth"]:
         draws = sorted({int(name.split(":")[1]) for name in found["growth"]})
+        seconds = {name: [found["growth"][f"{name}:{number}"] for number in draws] for name in ("exact", "fast")}
         grown = [
-            [name, *[f"{found['growth'][f'{name}:{number}']:.1f}" for number in draws]] for name in ("exact", "fast")
-        ]
-        lines += ["", _markdown(["seconds by draws", *map(str, draws)], grown)]
+            [name, *[f"{one:.1f} ({one / number / len(CELLS):.2f})" for one, number in zip(all_of, draws, strict=True)],
+             f"{all_of[-1] / all_of[0]:.1f}"] for name, all_of in seconds.items()
+        ]  # fmt: skip
+        heads = ["seconds (a cell) by draws", *map(str, draws), f"{draws[-1]} draws / {draws[0]}"]
+        lines += ["", _markdown(heads, grown)]
     return "\n".join(lines)
+
+
+def difference(own: dict[str, list[float]], peer: dict[str, list[float]]) -> str:
+    """Mean difference over the cells of the peer, paired by draw, with a 95 % t interval."""
+    draws = min(len(values) for scores in (own, peer) for values in scores.values())
+    found = [float(np.mean([own[cell][draw] - peer[cell][draw] for cell in peer])) for draw in range(draws)]
+    return interval(found)
 
 
 def _ratio(contenders: Result, peer: str, name: str) -> str:
