@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,9 @@ def main() -> None:
     results = json.loads(options.out.read_text())["results"] if options.out and options.out.exists() else []
     for name, (lora, recipe) in CANDIDATES[options.candidates].items():
         if any(result["name"] == name for result in results):
+            continue
+        if (lora.live_layers or 0) > backbone.layers:
+            print(f"left out, {backbone.name} has {backbone.layers} layers: {name}", file=sys.stderr)
             continue
         result = {"name": name} | measure(lora, recipe, task, engine, options)
         results.append(result | against(result, results[0] if results else result))

@@ -29,14 +29,23 @@ def kill(process: subprocess.Popen[str]) -> bool:
     return alive
 
 
-def killed_often(command: Command, times: int, seconds: float, *more: str) -> int:
-    """Starts the command so many times and kills it at a random moment of an undisturbed run; how often it still ran."""
+def killed_often(command: Command, times: int, run: tuple[float, float], *more: str) -> int:
+    """Starts the command so many times and kills it at a random moment after its start-up; how often it still ran.
+
+    ``run``: seconds of start-up and, after that, of work, within which to kill.
+    """
     hit = 0
     for number in range(times):
         process = command.start(*more)
-        time.sleep(seconds * seeds.uniform("kill", number))
+        time.sleep(run[0] + run[1] * seeds.uniform("kill", number))
         hit += kill(process)
     return hit
+
+
+def parts(seconds: float, summary: dict[str, Any]) -> tuple[float, float]:
+    """Of an undisturbed run: seconds of start-up and end, and of training and testing."""
+    work = float(summary["seconds"]["train"] + summary["seconds"]["evaluate"])
+    return seconds - work, work
 
 
 def check_whole(command: Command) -> None:
@@ -48,23 +57,27 @@ def check_whole(command: Command) -> None:
 def test_killed_three_times(undisturbed: Made, command: Callable[[], Command]) -> None:
     _, summary, seconds = undisturbed
     made = command()
-    assert killed_often(made, 3, 0.5 * seconds) >= 1
+    start_up, work = parts(seconds, summary)
+    assert killed_often(made, 3, (0.5 * start_up, work)) >= 1
     assert results(made.finish()) == results(summary)
     check_whole(made)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(command: Callable[[], Command], record_property: Callable[[str, object], None]) -> None:
-    whole = command()
+@pytest.mark.parametrize(("engine", "share"), [("fleet", 0.5), ("loop", 0.15)])
+def test_killed_ten_times(command: Callable[[], Command], engine: str, share: float) -> None:
+    """Within a share of the work: the fleet keeps fits when a group is done, the plain engine one after another."""
+    words = ("--set", LONGER, "--engine", engine)
     began = time.monotonic()
-    summary = whole.finish("--set", LONGER)
-    seconds = time.monotonic() - began
+    summary = command().finish(*words)
+    start_up, work = parts(time.monotonic() - began, summary)
     made = command()
-    hit = killed_often(made, 20, 0.35 * seconds, "--set", LONGER)
-    last = made.finish("--set", LONGER)
-    print(f"undisturbed {seconds:.1f} s; killed while running {hit} of 20 times; fits kept {last['fits']['reused']}")  # noqa: T201
-    record_property("killed", hit)
-    assert hit >= 10
+    hit = killed_often(made, 10, (0.8 * start_up, share * work), *words)
+    kept = len(list((made.folder / "store" / "fits").glob("*/SHA256SUMS")))
+    last = made.finish(*words)
+    print(f"{engine}: {start_up:.1f} + {work:.1f} s, killed in it {hit} of 10 times; fits kept {kept}")  # noqa: T201
+    assert hit >= 5
+    assert kept > 0
     assert results(last) == results(summary)
     check_whole(made)
     pruned = made.store("prune", "--keep", str(made.folder / "out"), "--yes")
