@@ -114,8 +114,8 @@ class Classifier:
     def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Probabilities, [texts, classes], in the order of ``labels``."""
         vectors = encoder.features(
-            self._model,
-            self._tokens,
+            self.network,
+            self.tokens,
             list(texts),
             max_length=self.max_length,
             pooling=self.pooling,
@@ -256,7 +256,8 @@ class Classifier:
         write_sums(folder)
 
     @cached_property
-    def _model(self) -> nn.Module:
+    def network(self) -> nn.Module:
+        """The encoder with its adapter, in evaluation mode."""
         model = self.backbone.load(self.device)
         if self.adapter is not None:
             model = adapters.attach_config(model, self.adapter)
@@ -264,7 +265,8 @@ class Classifier:
         return model
 
     @cached_property
-    def _tokens(self) -> Tokens:
+    def tokens(self) -> Tokens:
+        """The tokenizer; it remembers nothing."""
         return self.backbone.tokens(self.tokenizer, remember=False)
 
 
