@@ -23,7 +23,7 @@ SMALL = 0.02
 """Gap between the sum of the attributions and the difference of the logits, as a share of the latter."""
 AT_ONCE = 32
 """Points in one pass."""
-FEWEST = 3
+FEWEST = 5
 """Texts of each domain that must hold a word to compare it."""
 Floats = npt.NDArray[np.float64]
 

@@ -53,7 +53,7 @@ def explain(
         raise UserError("nothing to explain", expected="texts, or --task TASK --compare SOURCE,TARGET (without --html)")
     model = load_classifier(adapter, backbone=backbone)
     if compare:
-        put(_compared(model, str(task), compare, label, limit, json))
+        sys.stdout.write(_compared(model, str(task), compare, label, limit, json))
     else:
         _explained(model, texts or [], label, html, json)
 
@@ -71,7 +71,7 @@ def _explained(model: Classifier, texts: list[str], label: str | None, html: Pat
         except OSError as error:
             raise UserError(f"{html} cannot be written", got=error.strerror) from error
     if json:
-        put(attributions.lines(found))
+        sys.stdout.write(attributions.lines(found))
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for one in found:

@@ -132,15 +132,28 @@ def refusal(found: Steps, precision: float, *, level: float = LEVEL) -> str:
     if found.rows < needed:
         return f"{found.rows} labelled rows are too few, {needed} are needed even if all are answered rightly"
     step = next(step for step in found.steps if step.answered >= _begin(found, precision, level))
-    right = f"{100 * step.right / step.answered:.1f} %"
+    share, shown = (
+        step.right / step.answered,
+        lower_bound(step.right / found.design, step.answered / found.design, level),
+    )
+    said = f"of the surest {step.answered} of {found.rows} labelled rows {100 * share:.1f} % are right"
+    if share <= precision:
+        return f"{said}, which is not enough"
+    more = _answers_needed(share, precision, level) * found.design * found.rows / step.answered
     return (
-        f"of the surest {step.answered} of {found.rows} labelled rows {right} are right, which shows no {precision:g}"
+        f"{said}, which shows {100 * shown:.1f} %; about {math.ceil(more)} labelled rows would be needed at that share"
     )
 
 
 def rows_needed(found: Steps, precision: float, *, level: float = LEVEL) -> int:
     """Labelled rows, grouped like these and all answered rightly, from which on a precision can be promised."""
     return math.ceil(found.design * labels_needed(precision, level=level))
+
+
+def _answers_needed(share: float, precision: float, level: float) -> int:
+    """Independent answers, this share of them right, from which on a lower precision is shown."""
+    counts = range(1, 1 << 40)
+    return counts[bisect_left(counts, True, key=lambda count: lower_bound(share * count, count, level) >= precision)]
 
 
 def _begin(found: Steps, precision: float, level: float) -> float:

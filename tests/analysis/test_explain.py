@@ -127,7 +127,8 @@ def test_faults(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
         explaining.explain(model, ["good"])
 
 
-def test_changes_are_differences_of_mean_weights(model: Classifier) -> None:
+def test_changes_are_differences_of_mean_weights(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "FEWEST", 3)
     source = ["good plot", "a good scene", "good actor", "bad plot", "bad day"]
     target = ["good and very good price", "good bad box", "good phone", "bad box", "poor box"]
     found = explaining.changes(model, source, target, "positive")

@@ -72,12 +72,12 @@ def test_colour_on_a_terminal_only(
 
 
 def test_what_changed_between_domains(adapter: Path, toy_table: Path) -> None:
-    words = [adapter, "--task", toy_table, "--compare", "shop,film", "--limit", 12]
+    words = [adapter, "--task", toy_table, "--compare", "shop,film", "--limit", 30]
     found = [json.loads(line) for line in call(*words, "--json").stdout.splitlines()]
     assert found
     gaps = [abs(one["in_target"] - one["in_source"]) for one in found]
     assert gaps == sorted(gaps, reverse=True)
-    assert all(min(one["source_texts"], one["target_texts"]) >= 3 for one in found)
+    assert all(min(one["source_texts"], one["target_texts"]) >= 5 for one in found)
     shown = call(*words).stdout.splitlines()
     assert shown[0].split() == ["weight", "for", "positive", "shop", "(texts)", "film", "(texts)"]
     assert [line.split()[0] for line in shown[1:]] == [one["word"] for one in found]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -79,7 +80,15 @@ def test_a_precision_that_comes_back_later_is_not_taken() -> None:
     found = Steps(400, 1.0, (Step(0.9, 200, 160), Step(0.8, 400, 399)))
     assert lower_bound(399, 400, 0.95) > 0.95
     assert operating_point(found, 0.95) is None
-    assert refusal(found, 0.95) == "of the surest 200 of 400 labelled rows 80.0 % are right, which shows no 0.95"
+    assert refusal(found, 0.95) == "of the surest 200 of 400 labelled rows 80.0 % are right, which is not enough"
+
+
+def test_labels_that_fall_just_short_are_said_with_the_number() -> None:
+    found = Steps(400, 1.0, (Step(0.8, 200, 194), Step(0.7, 400, 300)))
+    said = refusal(found, 0.95)
+    assert "97.0 % are right, which shows 94.2 %" in said
+    rows = int(re.search(r"about (\d+) labelled rows", said)[1])  # half of them surest
+    assert lower_bound(0.97 * rows / 2, rows / 2, 0.95) >= 0.95 > lower_bound(0.97 * (rows / 2 - 1), rows / 2 - 1, 0.95)
 
 
 def test_too_few_labels_are_said_with_the_number() -> None:
