@@ -116,6 +116,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
+    def measure(self, X: Iterable[str], y: Iterable[Any]) -> Classifier:
+        """Counts right answers on labelled texts that it was not trained on, so that ``model_`` can abstain.
+
+        ``model_.predict(texts, min_precision=0.95)`` then answers with label names, None where it abstains.
+        """
+        check_is_fitted(self, "model_")
+        self.model_ = self.model_.counted_on(_texts(X), [str(label) for label in _labels(y)], task=TASK)
+        return self
+
     def save(self, folder: str | Path) -> Path:
         """Writes an adapter folder that ``lowres.load`` and ``lowres predict`` read."""
         check_is_fitted(self, "model_")

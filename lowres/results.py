@@ -16,10 +16,12 @@ from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
 from lowres.methods.cell import Cell
+from lowres.models.abstention import Counted
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
 from lowres.scoring.metrics import find_metric
+from lowres.scoring.operating import operating_steps
 from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
 from lowres.study.runner import Outcome
@@ -133,6 +135,7 @@ class StudyResult:
             fitted is not None
             and holds_sums(folder, {"lowres.json", "head.safetensors", "tokenizer.json"})
             and there.about == about(self.outcome, cell, fit)
+            and there.counted == counted(self.outcome, cell, fit)
             and _same(there.tensors, fitted.adapter)
             and _same(there.head, fitted.head)
         )
@@ -176,6 +179,7 @@ def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Stor
         normalise=fit.recipe.normalise,
         tokenizer=backbone.folder,
         about=about(outcome, cell, fit),
+        counted=counted(outcome, cell, fit),
     )
 
 
@@ -193,6 +197,19 @@ def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
         "key": fit.key(outcome.environment),
         "scores": values,
     }
+
+
+def counted(outcome: Outcome, cell: Cell, fit: Fit) -> Counted | None:
+    """Right answers of a cell's model by confidence on its target's test rows, as the engine gave them.
+
+    This measures one model, as a score does; no model and no recipe is chosen by it.
+    """
+    probabilities = outcome.probabilities.get((fit.content, cell.target))
+    if probabilities is None:
+        return None
+    groups = outcome.plan.test_rows[cell.target].groups
+    steps = operating_steps(outcome.targets(cell.target), probabilities, groups)
+    return Counted(cell.task, cell.target, "test", steps)
 
 
 def _recommended_before(folder: Path) -> bool:

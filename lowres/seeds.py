@@ -63,3 +63,13 @@ def order(ids: Sequence[str], *name: object) -> npt.NDArray[np.int64]:
     """
     keys = [digest(*name, row_id) for row_id in ids]
     return np.array(sorted(range(len(ids)), key=lambda position: (keys[position], ids[position])), dtype=np.int64)
+
+
+def first_half(groups: Sequence[str], *name: object) -> npt.NDArray[np.bool_]:
+    """Which rows belong to the first half of their groups, [rows]: halves of the groups in the order of this name.
+
+    No group straddles; with two groups or more neither half is empty.
+    """
+    names = sorted(set(groups))
+    chosen = {names[place] for place in order(names, "half", *name)[: len(names) // 2]}
+    return np.array([group in chosen for group in groups], dtype=np.bool_)

@@ -290,3 +290,16 @@ def test_tags_say_texts() -> None:
     assert (tags.estimator_type, tags.requires_fit, tags.target_tags.required) == ("classifier", True, True)
     assert not tags.input_tags.allow_nan
     assert not tags.non_deterministic
+
+
+def test_measured_on_further_rows_it_may_abstain(encoder: Path) -> None:
+    rows = [row for row in toy_rows(60) if row["domain"] == "film"]
+    texts, labels = [row["text"] for row in rows], [row["label"] for row in rows]
+    fitted = lowres.Classifier(backbone=encoder, recipe={"min_steps": 40, "max_length": 24, "learning_rate": 5e-3})
+    fitted.fit(texts[::2], labels[::2])
+    with pytest.raises(UserError, match="abstain"):
+        fitted.model_.predict(texts, min_precision=0.9)
+    fitted.measure(texts[1::2], labels[1::2])
+    assert fitted.model_.counted.steps.rows == 60
+    found = fitted.model_.predict(texts, min_precision=0.6)
+    assert set(found) <= {None, "negative", "positive"}

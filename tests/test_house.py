@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lowres"
 ORDER = (
-    "errors", "files", "seeds", "settings", "data", "models", "training", "methods", "scoring", "stats", "study", "analysis",
+    "errors", "files", "seeds", "settings", "scoring", "data", "models", "training", "methods", "stats", "study", "analysis",
     "report", "results", "library", "estimator", "cli",
 )  # fmt: skip
 NO_TORCH = ("data", "methods", "scoring", "stats", "report")

@@ -174,8 +174,10 @@ class Promise(_Part):
 
 
 class Sets(_Part):
-    """Split-conformal label sets: wanted coverage, and what they measured in the domain they were fitted on and in the
-    target.
+    """Split-conformal label sets: wanted coverage, and what they measured in the source and in the target.
+
+    Fitted on one half of the source's groups and measured on the other half and the whole target. ``in_source`` null
+    without a reason: the fits were tested on the target alone, so fitted on one half of its groups, measured on the other.
     """
 
     method: str

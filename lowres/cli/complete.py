@@ -46,6 +46,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "fit": {"task": tasks, "method": methods, "backbone": backbones},
     "evaluate": {"task": tasks, "backbone": backbones},
     "predict": {"backbone": backbones},
+    "explain": {"task": tasks, "backbone": backbones},
     "tasks show": {"name": tasks},
     "tasks check": {"name": tasks},
     "tasks fetch": {"name": tasks},

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, complete, doctor, model, predict, run, store, tasks
+from lowres.cli import catalogue, complete, doctor, explain, model, predict, run, store, tasks
 from lowres.cli.talk import INTERRUPTED
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(run.report)
 app.command()(model.fit)
 app.command()(model.evaluate)
 app.command()(predict.predict)
+app.command()(explain.explain)
 app.command()(doctor.doctor)
 app.add_typer(tasks.tasks, name="tasks", help="Tasks: labelled texts with domains.")
 app.add_typer(catalogue.models, name="models", help="Backbones: pretrained encoders.")

@@ -39,44 +39,65 @@ def predict(
     backbone: Annotated[
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the answers that has to be right, such as 0.95: rows that are not sure enough get no label.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Answer with a saved adapter: one JSON object a row with label and probabilities, in order.
 
-    A row that cannot be read is marked in its place, and the exit code is 1.
+    A row that cannot be read is marked in its place, and the exit code is 1. With --min-precision a row may be abstained:
+    label null.
     """
+    from json import dumps
+
     from lowres.errors import unknown_name
+    from lowres.models.abstention import basis
     from lowres.models.classifier import load_classifier
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     model = load_classifier(adapter, backbone=backbone)
-    faults, named = 0, list[str]()
+    promise = None if min_precision is None else model.operating(min_precision)
+    threshold = promise.threshold if promise else 0.0
+    rows_read, abstained, faults, named = 0, 0, 0, list[str]()
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
         while chunk := list(itertools.islice(rows, CHUNK)):
-            out.writelines(_answers(model, chunk))
+            for answer in _answers(model, chunk, threshold):
+                out.write(dumps(answer, ensure_ascii=False) + "\n")
+                abstained += "abstained" in answer
             out.flush()
+            rows_read += len(chunk)
             bad = [str(number) for number, _, fault in chunk if fault is not None]
             faults, named = faults + len(bad), (named + bad)[:NAMED_ROWS]
+    if min_precision is not None and promise and model.counted:
+        read = rows_read - faults
+        say(f"abstained: {abstained} of {read} rows" + (f" ({abstained / read:.0%})" if read else ""))
+        say(basis(model.counted, promise, min_precision))
     if faults:
         more = ", …" if faults > NAMED_ROWS else ""
         say(f"could not be read, marked in the output: {faults} of the rows ({', '.join(named)}{more})")
         raise typer.Exit(1)
 
 
-def _answers(model: Classifier, chunk: list[Item]) -> Iterator[str]:
-    """One line a row."""
-    from json import dumps
-
+def _answers(model: Classifier, chunk: list[Item], threshold: float) -> Iterator[dict[str, object]]:
+    """One object a row; below the threshold without a label."""
     rows = iter(model.predict_proba([text for _, text, fault in chunk if fault is None]))
     for number, _, fault in chunk:
-        answer: dict[str, object] = {"row": number, "error": fault}
-        if fault is None:
-            row = next(rows)
-            scores = {label: round(float(value), 6) for label, value in zip(model.labels, row, strict=True)}
-            answer = {"label": model.labels[int(row.argmax())], "probabilities": scores}
-        yield dumps(answer, ensure_ascii=False) + "\n"
+        if fault is not None:
+            yield {"row": number, "error": fault}
+            continue
+        row = next(rows)
+        scores = {label: round(float(value), 6) for label, value in zip(model.labels, row, strict=True)}
+        if row.max() >= threshold:
+            yield {"label": model.labels[int(row.argmax())], "probabilities": scores}
+        else:
+            yield {"label": None, "abstained": True, "probabilities": scores}
 
 
 def _open(path: Path, files: ExitStack) -> IO[str]:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 TokenArray = npt.NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """One text as tokens, with the words they belong to."""
+
+    ids: TokenArray
+    words: tuple[int | None, ...]
+    """Number of the word of each token; None for the tokenizer's own marks."""
+    spans: tuple[tuple[int, int], ...]
+    """Begin and end (exclusive) of each token in the text, in characters."""
+    cut: bool
+
+
 @dataclass
 class Tokens:
     """A tokenizer that remembers: every text is tokenised once a length limit.
@@ -39,6 +51,12 @@ class Tokens:
     def encode(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
         """Token ids with special tokens, cut at ``max_length``; one array a text."""
         return [ids for ids, _ in self._coded(texts, max_length)]
+
+    def pieces(self, text: str, max_length: int) -> Pieces:
+        """Token ids of one text, as ``encode`` gives them, with words and places."""
+        coded = self._tokenizer(max_length).encode(_clean(text))
+        ids = np.array(coded.ids, dtype=np.int32)
+        return Pieces(ids, tuple(coded.word_ids), tuple(coded.offsets), bool(coded.overflowing))
 
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""

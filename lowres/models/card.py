@@ -75,6 +75,13 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
         f"- {_shown(score['metric'])} on {_shown(score['domain'])}: {score['value']:.3f}"
         for score in about.get("scores", [])
     ]
+    counted = record.get("counted")
+    if counted:
+        lines.append(
+            f"- abstaining: `lowres predict --min-precision P` takes its threshold from {counted['steps']['rows']} labelled"
+            f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them and was not"
+            " chosen by them; the promise is for rows like them, not for another domain"
+        )
     return "\n".join(
         [
             "---",

@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,10 @@ from lowres.data.tokens import Tokens
 from lowres.errors import LowresError, UserError
 from lowres.files import SUMS, write_sums
 from lowres.models import adapters, encoder
+from lowres.models.abstention import Counted, operating
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
 from lowres.models.card import model_card
+from lowres.scoring.operating import Operating, operating_steps
 from lowres.settings import parse, shown
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Record:
     max_length: int
     backbone: Origin
     about: dict[str, Any]
+    counted: Counted | None = None
+    """Absent from folders of earlier versions."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) < max(2, len(self.labels)):
@@ -88,6 +92,7 @@ class Classifier:
         normalise: Whether pooled vectors have length 1.
         tokenizer: Folder of the tokenizer's files.
         about: Task, training and measured scores, for the model card.
+        counted: Its right answers by confidence, where it can say when to abstain.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
     """
@@ -102,14 +107,15 @@ class Classifier:
     normalise: bool
     tokenizer: Path
     about: Mapping[str, Any]
+    counted: Counted | None = None
     device: str = "cpu"
     precision: str = "fp32"
 
     def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Probabilities, [texts, classes], in the order of ``labels``."""
         vectors = encoder.features(
-            self._model,
-            self._tokens,
+            self.network,
+            self.tokens,
             list(texts),
             max_length=self.max_length,
             pooling=self.pooling,
@@ -119,9 +125,65 @@ class Classifier:
         )
         return encoder.probabilities(vectors, self.head)
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The most probable label of each text."""
-        return [self.labels[place] for place in self.predict_proba(texts).argmax(axis=1)] if len(texts) else []
+    @overload
+    def predict(self, texts: Sequence[str]) -> list[str]: ...
+
+    @overload
+    def predict(self, texts: Sequence[str], *, min_precision: float) -> list[str | None]: ...
+
+    def predict(self, texts: Sequence[str], *, min_precision: float | None = None) -> list[str] | list[str | None]:
+        """The most probable label of each text.
+
+        Args:
+            texts: Any number of them.
+            min_precision: Share of the answers that have to be right; None for a text that it then does not answer.
+
+        Raises:
+            UserError: The labels that the model was measured on do not support this precision.
+        """
+        threshold = 0.0 if min_precision is None else self.operating(min_precision).threshold
+        if not len(texts):
+            return []
+        rows = self.predict_proba(texts)
+        named = [self.labels[place] for place in rows.argmax(axis=1)]
+        if min_precision is None:
+            return named
+        return [label if sure >= threshold else None for label, sure in zip(named, rows.max(axis=1), strict=True)]
+
+    def operating(self, precision: float) -> Operating:
+        """The confidence from which on answers keep a precision, and what that rests on."""
+        return operating(self.counted, precision)
+
+    def counted_on(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        groups: Sequence[str] | None = None,
+        task: str = "own",
+        domain: str = "own texts",
+        part: str = "given",
+    ) -> Classifier:
+        """The same model, able to say when to abstain. The rows must not be among those it was trained on.
+
+        Args:
+            texts: Labelled rows like those to come.
+            labels: Their labels by name.
+            groups: What each row belongs to; None: rows are independent.
+            task: Where the rows come from, for people.
+            domain: The same.
+            part: The same.
+        """
+        unknown = sorted(set(labels) - set(self.labels))
+        if unknown or not len(texts) or len(texts) != len(labels):
+            got = f"labels {', '.join(unknown)}" if unknown else f"{len(texts)} texts, {len(labels)} labels"
+            raise UserError(
+                "no rows to count right answers on", got=got, expected=f"labels of {', '.join(self.labels)}"
+            )
+        targets = np.array([self.labels.index(label) for label in labels], dtype=np.int64)
+        own = groups if groups is not None else [str(number) for number in range(len(texts))]
+        steps = operating_steps(targets, self.predict_proba(texts), own)
+        return replace(self, counted=Counted(task, domain, part, steps))
 
     def save(
         self, folder: str | Path, check_texts: Sequence[str] = ("a short text", "another one, a little longer")
@@ -174,7 +236,18 @@ class Classifier:
             folder=None if self.backbone.hub_id else str(self.backbone.folder),
             weights_sha256=self.backbone.weights_sha256,
         )
-        record = asdict(Record(1, self.labels, self.pooling, self.normalise, self.max_length, origin, dict(self.about)))
+        record = asdict(
+            Record(
+                1,
+                self.labels,
+                self.pooling,
+                self.normalise,
+                self.max_length,
+                origin,
+                dict(self.about),
+                self.counted,
+            )
+        )
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "README.md").write_text(model_card(record, adapted=self.adapter is not None), encoding="utf-8")
         for name in TOKENIZER_FILES:
@@ -183,7 +256,8 @@ class Classifier:
         write_sums(folder)
 
     @cached_property
-    def _model(self) -> nn.Module:
+    def network(self) -> nn.Module:
+        """The encoder with its adapter, in evaluation mode."""
         model = self.backbone.load(self.device)
         if self.adapter is not None:
             model = adapters.attach_config(model, self.adapter)
@@ -191,7 +265,8 @@ class Classifier:
         return model
 
     @cached_property
-    def _tokens(self) -> Tokens:
+    def tokens(self) -> Tokens:
+        """The tokenizer; it remembers nothing."""
         return self.backbone.tokens(self.tokenizer, remember=False)
 
 
@@ -248,6 +323,7 @@ def load_classifier(
         normalise=record.normalise,
         tokenizer=folder if (folder / "tokenizer.json").is_file() else found.folder,
         about=record.about,
+        counted=record.counted,
         device=device,
         precision=precision,
     )

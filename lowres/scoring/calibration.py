@@ -1,4 +1,4 @@
-"""Whether a confidence can be believed: temperature, risk by coverage, a precision that is kept, and label sets.
+"""Whether a confidence can be believed: temperature, risk by coverage, and label sets.
 
 Everything here is fitted on labelled rows and says what it holds for: rows drawn like those. Under shift it may fail,
 which is why it is measured on the target too.
@@ -7,7 +7,6 @@ which is why it is measured on the target too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,25 +16,6 @@ from lowres.scoring.metrics import Floats, Probabilities, Targets, hits, negativ
 _LEAST = 1e-12
 TEMPERATURES = (0.05, 20.0)
 """Between these a temperature is sought."""
-LEVEL = 0.95
-"""Confidence of every one-sided bound here."""
-
-
-@dataclass(frozen=True)
-class Operating:
-    """From which confidence a model answers, and what it then keeps.
-
-    ``threshold`` is the lowest confidence that is answered, ``coverage`` the share of rows at or above it with its
-    two-sided interval, ``precision`` the share of those that are right, and ``promised`` its lower bound.
-    """
-
-    threshold: float
-    coverage: float
-    low: float
-    high: float
-    precision: float
-    promised: float
-    rows: int
 
 
 def temperature(targets: Targets, probabilities: Probabilities) -> float:
@@ -71,58 +51,6 @@ def risk_by_coverage(targets: Targets, probabilities: Probabilities) -> tuple[Fl
     answered = np.cumsum(np.bincount(level, minlength=len(levels)))
     errors = np.cumsum(np.bincount(level, weights=wrong, minlength=len(levels)))
     return answered / len(targets), errors / answered
-
-
-def operating_point(
-    targets: Targets, probabilities: Probabilities, precision: float, *, level: float = LEVEL
-) -> Operating | None:
-    """The most that can be answered with a precision that the labels support, or None where they support none.
-
-    Confidences are tried from the highest down, in steps of a twentieth of the rows named beforehand, and the first
-    whose lower bound falls below ``precision`` ends the search: so the bound of the one that is taken holds at ``level``
-    although many were looked at (fixed-sequence testing; Angelopoulos et al. 2021, arXiv 2110.01052, section 2). Each
-    bound is Clopper and Pearson's.
-
-    Args:
-        targets: Label positions, [rows].
-        probabilities: [rows, classes].
-        precision: The share of right answers that must be kept, between 0 and 1.
-        level: Confidence that it is kept.
-    """
-    confidence, right = probabilities.max(axis=1).astype(np.float64), hits(targets, probabilities)[:, 0]
-    ranked = np.sort(confidence)[::-1]
-    least = math.ceil(math.log(1 - level) / math.log(precision)) if precision < 1 else len(ranked) + 1
-    best = None
-    steps = np.unique(np.maximum(least, np.ceil(np.arange(1, 21) * len(ranked) / 20).astype(int)))
-    for size in steps[steps <= len(ranked)]:
-        answered = confidence >= ranked[size - 1]
-        count, good = int(answered.sum()), int(right[answered].sum())
-        promised = lower_bound(good, count, level)
-        if promised < precision:
-            break
-        two_sided = 0.5 + level / 2
-        best = Operating(
-            threshold=float(ranked[size - 1]),
-            coverage=count / len(ranked),
-            low=lower_bound(count, len(ranked), two_sided),
-            high=1 - lower_bound(len(ranked) - count, len(ranked), two_sided),
-            precision=good / count,
-            promised=promised,
-            rows=len(ranked),
-        )
-    return best
-
-
-def labels_needed(precision: float, *, level: float = LEVEL) -> int:
-    """Labels, all answered rightly, from which on a precision can be promised at all."""
-    return math.ceil(math.log(1 - level) / math.log(precision))
-
-
-def lower_bound(good: int, count: int, level: float) -> float:
-    """One-sided lower bound of a share at this confidence (Clopper & Pearson 1934, Biometrika 26)."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(good, count - good + 1, 1 - level)) if good else 0.0
 
 
 def conformal_level(targets: Targets, probabilities: Probabilities, coverage: float) -> float | None:

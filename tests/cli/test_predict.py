@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -266,3 +268,84 @@ def test_more_rows_need_no_more_memory(adapter: Path, tmp_path: Path) -> None:
 
     assert CHUNK < 60_000
     assert peak(60_000) - peak(2_000) < 20
+
+
+@pytest.fixture(scope="module")
+def measured(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter with its answers counted on rows of which the surest half are always right, the others half the time."""
+    model = lowres.load(adapter)
+    texts = [" ".join(TEXTS[number : number + 1 + number % 3]) for number in range(len(TEXTS))] * 4
+    rows = model.predict_proba(texts)
+    middle = float(np.median(rows.max(axis=1)))
+    labels = [
+        model.labels[int(row.argmax()) if row.max() > middle or number % 2 else int(row.argmin())]
+        for number, row in enumerate(rows)
+    ]
+    counted = model.counted_on(texts, labels, domain="film", part="test")
+    return counted.save(tmp_path_factory.mktemp("model") / "measured")
+
+
+def test_rows_that_are_not_sure_enough_get_no_label(measured: Path) -> None:
+    model = lowres.load(measured)
+    point = model.operating(0.9)
+    result = call(measured, "--min-precision", 0.9, input="\n".join(TEXTS))
+    assert result.exit_code == 0
+    found, sure = answers(result), model.predict_proba(TEXTS).max(axis=1)
+    assert {answer["label"] for answer in found} > {None}
+    for answer, confidence in zip(found, sure, strict=True):
+        if confidence >= point.threshold:
+            assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+            assert "abstained" not in answer
+        else:
+            assert answer == {"label": None, "abstained": True, "probabilities": answer["probabilities"]}
+    assert model.predict(TEXTS, min_precision=0.9) == [answer["label"] for answer in found]
+    assert None not in model.predict(TEXTS)
+    share = (sure < point.threshold).mean()
+    assert f"of {len(TEXTS)} rows ({share:.0%})" in result.stderr
+    assert "160 labelled test rows of film" in result.stderr
+    assert "abstained" not in call(measured, input="\n".join(TEXTS)).stdout
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        (0.99, "160 labelled rows are too few, 299 are needed even if all are answered rightly"),
+        (1.0, "expected above 0 and below 1"),
+        (-1, "expected above 0 and below 1"),
+    ],
+)
+def test_a_precision_that_the_labels_do_not_support(measured: Path, precision: float, said: str) -> None:
+    result = call(measured, "--min-precision", precision, input="good plot")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 3
+    if precision == 0.99:
+        highest = float(result.stderr.strip().rsplit(" ", 1)[1])
+        assert call(measured, "--min-precision", highest, input="good plot").exit_code == 0
+
+
+def test_a_folder_without_counts_is_read_but_promises_nothing(adapter: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(adapter, folder)
+    record = json.loads((folder / "lowres.json").read_text())
+    del record["counted"]
+    (folder / "lowres.json").write_text(json.dumps(record))
+    assert answers(call(folder, input="good plot"))[0]["label"]
+    for place in (folder, adapter):
+        result = call(place, "--min-precision", 0.9, input="good plot")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "cannot say when to abstain" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": 0}, {"design": 0.5}, {"steps": []}, {"steps": [[2.0, 1, 1]]}, {"steps": "no"}]
+)
+def test_damaged_counts_are_said(measured: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(measured, folder)
+    record = json.loads((folder / "lowres.json").read_text())
+    record["counted"]["steps"] |= change
+    (folder / "lowres.json").write_text(json.dumps(record))
+    result = call(folder, input="good plot")
+    assert result.exit_code == 2
+    assert "lowres.json" in result.stderr

@@ -358,3 +358,27 @@ def test_three_classes_one_seed_other_metrics(encoder: Path, tmp_path: Path) -> 
         assert summary.fits.failed == 0
         assert any("one draw" in line for line in summary.warnings)
     assert summary.fits.trained == 0  # the metric is no part of a fit
+
+
+def test_a_recommended_model_says_when_to_abstain(small: Callable[..., Study]) -> None:
+    study = small()
+    result = study.run()
+    folder = result.folder / "best" / "film-4"
+    model = load(folder)
+    rows = study.plan.test_rows["film"]
+    assert model.counted is not None
+    assert str(model.counted) == f"{len(rows)} labelled test rows of film (toy)"
+    probabilities = model.predict_proba(list(rows.texts))
+    right = np.array(model.predict(list(rows.texts))) == np.array(rows.labels)
+    for threshold, answered, good in model.counted.steps.steps:
+        sure = probabilities.max(axis=1) >= threshold - 1e-4
+        assert abs(int(sure.sum()) - answered) <= 1
+        assert abs(int(right[sure].sum()) - good) <= 1
+    card = " ".join((folder / "README.md").read_text().split())
+    assert f"takes its threshold from {len(rows)} labelled test rows of film" in card
+    before = (folder / "lowres.json").stat().st_mtime_ns
+    small().run()
+    assert (folder / "lowres.json").stat().st_mtime_ns == before
+    alone = study.fit("film", shots=4)
+    assert alone.counted is not None
+    assert alone.counted.steps.rows == len(rows)
