@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from lowres.analysis.measure import summarise
+from lowres.analysis.outlook import Outlook, look_ahead, unlabelled
+from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
@@ -23,7 +25,7 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.results import StudyResult, check_folder, classifier
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
-from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan
+from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, run_plan
 from lowres.study.store import Store
@@ -178,6 +180,43 @@ class Study:
         for error in outcome.failed.values():
             raise FitError(f"the fit on {on} failed: {error}")
         return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
+
+    def forecast(self, texts: Sequence[str] = (), name: str = "texts", progress: Progress | None = None) -> Outlook:
+        """What models of the sources will score on the targets, without a look at any target label.
+
+        Trains ``source-only`` on each source, from the store if it is there.
+
+        Args:
+            texts: Texts of one further domain, in place of the targets of the study.
+            name: What to call it.
+            progress: Told how far it is.
+
+        Raises:
+            UserError: A domain that cannot be used, or too few texts.
+            FitError: No fit could be trained.
+        """
+        task, config = self.task, self.config
+        plan = source_plan(config, task)
+        if texts:
+            if name in task.domains:
+                raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
+            targets = [unlabelled(name, texts)]
+        else:
+            parts = [
+                splits.limit_test(task.name, task.domain(one).test, config.limit)
+                for one in config.target or task.domains
+            ]
+            targets = [unlabelled(rows.domain, rows.texts, rows.groups) for rows in parts]
+        if not any(rows.domain != source for rows in targets for source in plan.sources):
+            raise UserError("the target is the source", expected="another domain, or texts of their own")
+        origin = provenance(self.machine.device, self.machine.precision)
+        outcome = run_plan(
+            plan, self.engine, self.environment, self.store, origin, force=config.force, progress=progress
+        )
+        if len(outcome.failed) == len(plan.distinct):
+            raise FitError(f"no fit could be trained: {next(iter(outcome.failed.values()))}")
+        name_of_backbone = self.backbone.hub_id or self.backbone.name
+        return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""

@@ -245,6 +245,26 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     return Plan(config, task, (), (cell.target,), (cell.method,), row_cap, {cell: fit})
 
 
+def source_plan(config: StudyConfig, task: Task) -> Plan:
+    """``source-only`` on each source and tested there: what can be trained before anything of a target is labelled.
+
+    The row cap looks at the sources alone.
+
+    Raises:
+        UserError: An unknown source, or one that cannot be trained and tested on.
+    """
+    for name in config.source:
+        task.domain(name)
+    sources = config.source or tuple(name for name, domain in task.domains.items() if len(domain.train))
+    _check_domains(task, sources, (), config.limit)
+    train = {name: task.domains[name].train for name in sources}
+    row_cap = min(config.source_rows, *map(len, train.values()))
+    cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
+    shared = Settings(row_cap, config.lora, config.recipe)
+    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared)) for cell in cells}
+    return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
+
+
 def _cells(
     config: StudyConfig, task: Task, sources: tuple[str, ...], targets: tuple[str, ...], methods: tuple[str, ...]
 ) -> Iterator[Cell]:
