@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lowres.analysis.aggregates import aggregates, choices
+from lowres.analysis.costs import Bills, costs, learning_laws
 from lowres.analysis.distances import distances
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
@@ -14,4 +16,12 @@ from lowres.training.fit import Engine
 def gather(outcome: Outcome, engine: Engine, store: Store) -> Evidence:
     """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only."""
     scores = Scores(outcome)
-    return Evidence(forecasts=forecasts(scores), distances=distances(scores, engine))
+    bills = Bills(scores, engine.backbone, store)
+    return Evidence(
+        aggregates=aggregates(scores),
+        costs=costs(scores, bills),
+        laws=learning_laws(scores, bills),
+        forecasts=forecasts(scores),
+        distances=distances(scores, engine),
+        choices=choices(scores),
+    )
