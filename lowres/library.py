@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lowres.analysis.measure import summarise
+from lowres.analysis.measure import Scores, summarise
 from lowres.analysis.outlook import Outlook, look_ahead, unlabelled
+from lowres.analysis.power import Power, power
+from lowres.analysis.rank import Suited, cached_backbones, rank
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress as Download
@@ -27,10 +29,10 @@ from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan
 from lowres.study.provenance import provenance
-from lowres.study.runner import Progress, run_plan
+from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
 from lowres.training.engines import make_engine
-from lowres.training.fit import Engine, Environment
+from lowres.training.fit import Engine, Environment, Recipe
 
 
 class Study:
@@ -149,6 +151,10 @@ class Study:
         return self.plan.estimate(
             self.machine.gflops, self.backbone.flops_per_token(self.config.lora.live_layers), done
         )
+
+    def power(self) -> list[Power]:
+        """Which net transfer this study could show, by budget; empty before the store has two draws of it."""
+        return power(Scores(kept_answers(self.plan, self.environment, self.store)))
 
     def truncated(self) -> dict[str, float]:
         """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens."""
@@ -286,6 +292,41 @@ def check_reach(backbone: Backbone, config: StudyConfig) -> None:
 
 def _names(given: Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
+
+
+def rank_backbones(
+    task: str | Path | Task,
+    backbones: Sequence[str] = (),
+    *,
+    rows: int = 500,
+    device: str = "auto",
+    progress: Download | None = None,
+) -> list[Suited]:
+    """Backbones by how well their frozen features suit a task (LogME), the best first; trains nothing.
+
+    Args:
+        task: As of a ``Study``, or a prepared one.
+        backbones: Names, folders or hub ids; none: those of the catalogue that are in the cache.
+        rows: Training rows a domain.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: Told how far a download is.
+
+    Raises:
+        UserError: An unknown backbone, none in the cache, or no rows to rank on.
+    """
+    if rows < 2:
+        raise UserError("rows", got=rows, expected="at least 2")
+    names = list(dict.fromkeys(backbones)) or cached_backbones()
+    if not names:
+        raise UserError("no backbone is in the cache", hint="lowres models fetch minilm")
+    loaded = task if isinstance(task, Task) else load_task(task, progress=progress)
+    machine = resolve(device)
+
+    def engine(backbone: Backbone) -> Engine:
+        return make_engine("fleet", backbone, backbone.tokens(), machine.device, machine.precision)
+
+    found = (find_backbone(name, progress=progress) for name in names)
+    return rank(loaded, found, engine, rows, Recipe())
 
 
 def score(model: Classifier, rows: Rows) -> dict[str, object]:

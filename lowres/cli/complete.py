@@ -51,6 +51,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "tasks check": {"name": tasks},
     "tasks fetch": {"name": tasks},
     "models fetch": {"name": backbones},
+    "models rank": {"task": tasks, "backbone": backbones},
     "methods show": {"name": methods},
 }
 """Parameters by command: what completes them."""

@@ -264,9 +264,8 @@ class _Run:
         """Whether the probabilities on this domain are at hand, after a look into the store."""
         place = (fit.content, domain)
         if place not in self.outcome.probabilities:
-            rows = self.plan.test_rows[domain]
-            values = self.store.read_predictions(self._key(fit), rows.fingerprint)
-            if values is None or values.shape != (len(rows), len(fit.labels)):
+            values = _recalled(self.store, fit, self._key(fit), self.plan.test_rows[domain])
+            if values is None:
                 return False
             self.outcome.probabilities[place] = values
         return True
@@ -280,6 +279,17 @@ class _Run:
         return fit.key(self.environment)
 
 
+def kept_answers(plan: Plan, environment: Environment, store: Store) -> Outcome:
+    """What the store has of a study so far. Trains and asks nothing."""
+    outcome = Outcome(plan, environment)
+    for content, fit in plan.distinct.items():
+        for domain in plan.tests.get(content, ()):
+            values = _recalled(store, fit, fit.key(environment), plan.test_rows[domain])
+            if values is not None:
+                outcome.probabilities[content, domain] = values
+    return outcome
+
+
 def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, rows: Rows) -> npt.NDArray[np.float32]:
     """Probabilities of a kept fit on any rows, [rows, classes]; from the store, or made and kept now.
 
@@ -287,14 +297,19 @@ def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, row
         StoreError: The fit is not in the store.
     """
     key = fit.key(environment)
-    values = store.read_predictions(key, rows.fingerprint)
-    if values is None or values.shape != (len(rows), len(fit.labels)):
+    values = _recalled(store, fit, key, rows)
+    if values is None:
         fitted = store.read_fit(key)
         if fitted is None:
             raise StoreError(f"fit {key} is not in the store; run it again")
         values = _ask(engine, fit, fitted, rows)
         store.write_predictions(key, rows.fingerprint, rows.ids, values)
     return values
+
+
+def _recalled(store: Store, fit: Fit, key: str, rows: Rows) -> npt.NDArray[np.float32] | None:
+    values = store.read_predictions(key, rows.fingerprint)
+    return values if values is not None and values.shape == (len(rows), len(fit.labels)) else None
 
 
 def _ask(engine: Engine, fit: Fit, fitted: Fitted, rows: Rows) -> npt.NDArray[np.float32]:
