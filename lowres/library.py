@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lowres.analysis.measure import summarise
+from lowres.analysis.measure import Scores, summarise
+from lowres.analysis.outlook import Outlook, look_ahead, unlabelled
+from lowres.analysis.power import Power, power
+from lowres.analysis.rank import Suited, cached_backbones, rank
+from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
@@ -23,12 +27,12 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.results import StudyResult, check_folder, classifier
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
-from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan
+from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan
 from lowres.study.provenance import provenance
-from lowres.study.runner import Progress, run_plan
+from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
 from lowres.training.engines import make_engine
-from lowres.training.fit import Engine, Environment
+from lowres.training.fit import Engine, Environment, Recipe
 
 
 class Study:
@@ -148,6 +152,10 @@ class Study:
             self.machine.gflops, self.backbone.flops_per_token(self.config.lora.live_layers), done
         )
 
+    def power(self) -> list[Power]:
+        """Which net transfer this study could show, by budget; empty before the store has two draws of it."""
+        return power(Scores(kept_answers(self.plan, self.environment, self.store)))
+
     def truncated(self) -> dict[str, float]:
         """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens."""
         longest = self.config.recipe.max_length
@@ -178,6 +186,43 @@ class Study:
         for error in outcome.failed.values():
             raise FitError(f"the fit on {on} failed: {error}")
         return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
+
+    def forecast(self, texts: Sequence[str] = (), name: str = "texts", progress: Progress | None = None) -> Outlook:
+        """What models of the sources will score on the targets, without a look at any target label.
+
+        Trains ``source-only`` on each source, from the store if it is there.
+
+        Args:
+            texts: Texts of one further domain, in place of the targets of the study.
+            name: What to call it.
+            progress: Told how far it is.
+
+        Raises:
+            UserError: A domain that cannot be used, or too few texts.
+            FitError: No fit could be trained.
+        """
+        task, config = self.task, self.config
+        plan = source_plan(config, task)
+        if texts:
+            if name in task.domains:
+                raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
+            targets = [unlabelled(name, texts)]
+        else:
+            parts = [
+                splits.limit_test(task.name, task.domain(one).test, config.limit)
+                for one in config.target or task.domains
+            ]
+            targets = [unlabelled(rows.domain, rows.texts, rows.groups) for rows in parts]
+        if not any(rows.domain != source for rows in targets for source in plan.sources):
+            raise UserError("the target is the source", expected="another domain, or texts of their own")
+        origin = provenance(self.machine.device, self.machine.precision)
+        outcome = run_plan(
+            plan, self.engine, self.environment, self.store, origin, force=config.force, progress=progress
+        )
+        if len(outcome.failed) == len(plan.distinct):
+            raise FitError(f"no fit could be trained: {next(iter(outcome.failed.values()))}")
+        name_of_backbone = self.backbone.hub_id or self.backbone.name
+        return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
@@ -247,6 +292,41 @@ def check_reach(backbone: Backbone, config: StudyConfig) -> None:
 
 def _names(given: Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
+
+
+def rank_backbones(
+    task: str | Path | Task,
+    backbones: Sequence[str] = (),
+    *,
+    rows: int = 500,
+    device: str = "auto",
+    progress: Download | None = None,
+) -> list[Suited]:
+    """Backbones by how well their frozen features suit a task (LogME), the best first; trains nothing.
+
+    Args:
+        task: As of a ``Study``, or a prepared one.
+        backbones: Names, folders or hub ids; none: those of the catalogue that are in the cache.
+        rows: Training rows a domain.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: Told how far a download is.
+
+    Raises:
+        UserError: An unknown backbone, none in the cache, or no rows to rank on.
+    """
+    if rows < 2:
+        raise UserError("rows", got=rows, expected="at least 2")
+    names = list(dict.fromkeys(backbones)) or cached_backbones()
+    if not names:
+        raise UserError("no backbone is in the cache", hint="lowres models fetch minilm")
+    loaded = task if isinstance(task, Task) else load_task(task, progress=progress)
+    machine = resolve(device)
+
+    def engine(backbone: Backbone) -> Engine:
+        return make_engine("fleet", backbone, backbone.tokens(), machine.device, machine.precision)
+
+    found = (find_backbone(name, progress=progress) for name in names)
+    return rank(loaded, found, engine, rows, Recipe())
 
 
 def score(model: Classifier, rows: Rows) -> dict[str, object]:

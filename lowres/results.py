@@ -6,12 +6,15 @@ import json
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lowres import settings
+from lowres.analysis.evidence import Evidence
+from lowres.analysis.gather import gather
 from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
@@ -51,6 +54,11 @@ class StudyResult:
         """What was run."""
         return self.outcome.plan
 
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What it shows beyond the summary; made when first asked for."""
+        return gather(self.outcome, self.engine, self.store)
+
     def to_frame(self) -> pd.DataFrame:
         """One row a cell: its coordinates, keys and metrics."""
         import pandas as pd
@@ -67,7 +75,7 @@ class StudyResult:
         return classifier(self.outcome, self.engine, self.backbone, self.store, cell, fit)
 
     def write(self, origin: dict[str, Any]) -> None:
-        """Writes the run folder anew from the store: config, cells, summary, reports and recommended adapters."""
+        """Writes the run folder anew from the store: config, cells, summary, evidence, reports and recommended adapters."""
         plan, environment = self.plan, self.outcome.environment
         resolved = settings.as_dict(plan.config) | {
             "source": list(plan.sources),
@@ -93,9 +101,10 @@ class StudyResult:
             "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.outcome.records()),
         )
         write_text(self.folder / "summary.json", self.summary.to_json())
+        write_text(self.folder / "evidence.json", self.evidence.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary))
         write_text(self.folder / "report.html", html.render(self.summary))
-        for name in ("study.yaml", "cells.jsonl", "summary.json", "report.md", "report.html"):
+        for name in ("study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")
         clear_drafts(self.folder / "best", ".draft-*")
         finished = self.best_folders()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN_HERE = {"bench_grid.py", "choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py"}
+RUN_HERE = {"bench_grid.py", "choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py", "measure_forecasts.py"}
 RUN_ELSEWHERE = {"simulate_intervals.py", "simulated_studies.py"}  # tests/stats
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
@@ -103,6 +103,37 @@ def test_drop_matrix(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert sum(" → " in line for line in text.splitlines()) == 6
+
+
+def test_measure_forecasts(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    import lowres
+
+    lowres.Study(
+        str(toy_table), sources=["shop", "film"], targets=["film", "chat"], shots=[0, 2, 4, 8, 16], seeds=3, source_rows=20,
+        backbone=str(encoder), methods=["target-only", "source-then-target"], precision="fp32", store=str(tmp_path / "store"),
+        out=str(tmp_path / "out"), recipe={"max_length": 24, "min_steps": 4, "epochs": 1},
+    ).run()  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- forecasts:begin -->\nstale text\n<!-- forecasts:end -->\nafter\n")
+    done = run_script("measure_forecasts.py", str(tmp_path / "out"), "--write", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "stale text" not in text
+    lines = text.splitlines()
+    rules = {
+        line.split(" | ")[0].strip("| ") for line in lines if line.split(" | ")[1:2] in (["accuracy"], ["macro_f1"])
+    }
+    assert rules == {"confidence", "doc", "atc", "agreement", "mean", "no drop"}
+    assert sum(" → " in line for line in lines) == 3
+    held = next(line for line in lines if line.startswith("| all |"))
+    # target-only on two targets and source-then-target on three pairs: 32 labels from 4, 8 and 16
+    assert held.split(" | ")[1:3] == ["5", "2"]
+    evidence = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    errors = [abs(one["predicted"]["mean"] - one["measured"]) for one in evidence["forecasts"] if one["rule"] == "doc"]
+    assert f"| doc | accuracy | 3 | {sum(errors) / 3:.3f} |" in text
+    assert "| at random | 16 | 3 |" in text
 
 
 def test_bench_grid(toy_table: Path, encoder: Path, tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ class Forecast(_Part):
 class Distance(_Part):
     """How far two domains lie apart, without a model of the task.
 
-    ``proxy_a`` 0 … 2; ``words``: Jensen-Shannon divergence in bits, 0 … 1; ``unseen``: share of target words that the
-    source never has; ``length``: mean tokens in the target over those in the source; ``labels``: total variation between
-    the label shares, 0 … 1; ``of_labels``: the part of the source drop that a change of label shares alone explains.
+    ``proxy_a`` 0 … 2; ``words``: Jensen-Shannon divergence in bits, 0 … 1; ``unseen``: share of the running words of the
+    target that no training text of the source has; ``length``: mean words in the target over those in the source;
+    ``labels``: total variation between the label shares, 0 … 1, null where no target labels were used; ``of_labels``:
+    the part of the source drop that a change of label shares alone explains.
     """
 
     source: str
@@ -97,7 +98,7 @@ class Distance(_Part):
     words: float
     unseen: float
     length: float
-    labels: float
+    labels: float | None
     of_labels: float | None
 
 

@@ -180,7 +180,7 @@ def _shift(scores: Scores) -> Iterator[Shift]:
 
 def _transfer(scores: Scores) -> Iterator[Transfer]:
     for method, source, target, shots in _compared(scores):
-        own = _column(method, source, target, shots)
+        own = column_of(method, source, target, shots)
         start, ceiling = start_of(source, target), ceiling_of(target)
         alone: Column = ("target-only", None, target, shots)
         with_start = scores.blocks([own, start])
@@ -227,16 +227,16 @@ def _overall(scores: Scores) -> Iterator[Overall]:
         pairs = [
             (source, target)
             for source, target in scores.outcome.plan.pairs
-            if _column(method, source, target, shots) in scores.columns and start_of(source, target) in scores.columns
+            if column_of(method, source, target, shots) in scores.columns and start_of(source, target) in scores.columns
         ]
-        own = [_column(method, source, target, shots) for source, target in pairs]
+        own = [column_of(method, source, target, shots) for source, target in pairs]
         start: list[Column] = [start_of(source, target) for source, target in pairs]
         alone: list[Column] = [("target-only", None, target, shots) for _, target in pairs]
-        level, gain = _mean_over(scores, own), _mean_over(scores, own, start)
+        level, gain = mean_over(scores, own), mean_over(scores, own, start)
         if level is None or gain is None:
             continue
         uses = bool(shots) and METHODS[method].uses_source
-        net = _mean_over(scores, own, alone) if uses else None
+        net = mean_over(scores, own, alone) if uses else None
         means = [
             (pair, float(np.mean(blocks[0].theta)))
             for pair, column in zip(pairs, own, strict=True)
@@ -262,7 +262,7 @@ def _overall(scores: Scores) -> Iterator[Overall]:
 
 
 def _recovery(scores: Scores, pairs: list[tuple[str, str]], method: str, shots: int) -> shift.Ratio:
-    own = [_column(method, source, target, shots) for source, target in pairs]
+    own = [column_of(method, source, target, shots) for source, target in pairs]
     start: list[Column] = [start_of(source, target) for source, target in pairs]
     ceiling: list[Column] = [ceiling_of(target) for _, target in pairs]
     blocks = scores.blocks([*own, *start, *ceiling])
@@ -276,7 +276,7 @@ def _recovery(scores: Scores, pairs: list[tuple[str, str]], method: str, shots: 
     return shift.recovery(won, lost)
 
 
-def _mean_over(scores: Scores, own: list[Column], minus: list[Column] | None = None) -> tuple[Block, ...] | None:
+def mean_over(scores: Scores, own: list[Column], minus: list[Column] | None = None) -> tuple[Block, ...] | None:
     """Mean over columns of a score, or of its difference to others on the same test rows."""
     blocks = scores.blocks([*own, *(minus or [])])
     if blocks is None:
@@ -309,8 +309,10 @@ def _verdicts(
                 list(scores.outcome.plan.config.shots)
             ):
                 continue
-            own = [_column(method, one, other, shots) for one, other in pairs]
-            difference = _mean_over(scores, own, [_column(reference(shots), one, other, shots) for one, other in pairs])
+            own = [column_of(method, one, other, shots) for one, other in pairs]
+            difference = mean_over(
+                scores, own, [column_of(reference(shots), one, other, shots) for one, other in pairs]
+            )
             if difference is not None and len(difference[0].theta) > 1:  # one draw cannot tell a method from its luck
                 names.append(method)
                 differences.append(difference)
@@ -338,11 +340,12 @@ def _compared(scores: Scores, own_start: bool = False) -> Iterator[tuple[str, st
             if shots is None or (method == "source-only" and not own_start):
                 continue
             for source, target in plan.pairs:
-                if _column(method, source, target, shots) in scores.columns:
+                if column_of(method, source, target, shots) in scores.columns:
                     yield method, source, target, shots
 
 
-def _column(method: str, source: str, target: str, shots: int | None) -> Column:
+def column_of(method: str, source: str, target: str, shots: int | None) -> Column:
+    """Where a method's scores on a pair stand; one that uses no source has the same column for every source."""
     return method, source if METHODS[method].uses_source else None, target, shots
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lowres.cli.talk import DownloadProgress, guarded, put, say
+from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 models = typer.Typer(no_args_is_help=True)
 methods = typer.Typer(no_args_is_help=True)
@@ -36,6 +36,44 @@ def models_fetch(
         f"{backbone.name}: {backbone.parameters / 1e6:.1f}M parameters, {backbone.layers} layers, {backbone.pooling} pooling"
     )
     put(str(backbone.folder))
+
+
+@models.command("rank")
+@guarded
+def models_rank(
+    task: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Backbones, separated by commas; default: all in the cache.", show_default=False),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Training rows a domain.")] = 500,
+    json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.", show_default=False)] = False,
+) -> None:
+    """Rank backbones for a task by LogME on frozen features of training rows, the best first. Trains nothing."""
+    from json import dumps
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from lowres.library import rank_backbones
+
+    names = [name.strip() for name in (backbone or "").split(",") if name.strip()]
+    found = rank_backbones(task, names, rows=rows, progress=DownloadProgress())
+    if json:
+        facts = [
+            {"backbone": one.backbone, "parameters": one.parameters, "logme": one.mean, "domains": one.by_domain}
+            for one in found
+        ]
+        put(dumps(facts, indent=2, ensure_ascii=False))
+        return
+    table = Table("backbone", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("parameters", "LogME", *found[0].by_domain):
+        table.add_column(Text(plain(heading)), justify="right")
+    for one in found:
+        values = (f"{value:.3f}" for value in (one.mean, *one.by_domain.values()))
+        table.add_row(Text(plain(one.backbone)), f"{one.parameters / 1e6:.1f}M", *values)
+    console().print(table)
+    put("LogME: log evidence a training row, higher is better; only differences on one task mean anything")
 
 
 @methods.command("ls")

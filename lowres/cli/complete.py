@@ -42,6 +42,7 @@ def formats(incomplete: str) -> list[str]:
 BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "run": {"task": tasks, "methods": methods, "backbone": backbones},
     "plan": {"task": tasks, "methods": methods, "backbone": backbones},
+    "forecast": {"task": tasks, "backbone": backbones},
     "report": {"format": formats},
     "fit": {"task": tasks, "method": methods, "backbone": backbones},
     "evaluate": {"task": tasks, "backbone": backbones},
@@ -51,6 +52,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "tasks check": {"name": tasks},
     "tasks fetch": {"name": tasks},
     "models fetch": {"name": backbones},
+    "models rank": {"task": tasks, "backbone": backbones},
     "methods show": {"name": methods},
 }
 """Parameters by command: what completes them."""

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, complete, doctor, explain, model, predict, run, store, tasks
+from lowres.cli import catalogue, complete, doctor, explain, forecast, model, predict, run, store, tasks
 from lowres.cli.talk import INTERRUPTED
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(run.report)
+app.command()(forecast.forecast)
 app.command()(model.fit)
 app.command()(model.evaluate)
 app.command()(predict.predict)

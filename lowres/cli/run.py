@@ -11,6 +11,7 @@ from lowres.cli.flags import study_flags
 from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
+    from lowres.analysis.power import Power
     from lowres.library import Study
     from lowres.results import StudyResult
     from lowres.study.plan import Estimate
@@ -55,11 +56,12 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.", show_default=False)] = False,
 ) -> None:
     """Say what a study would do: cells, distinct fits, test rows, seconds and disk. Trains nothing."""
+    from dataclasses import asdict
     from json import dumps
 
     study = _study(given, file, sets)
     stored = study.stored()
-    expected = study.estimate(stored)
+    expected, power = study.estimate(stored), study.power()
     facts = {
         "task": study.task.name,
         "backbone": study.config.backbone,
@@ -75,6 +77,7 @@ def plan(
         "megabytes": round(expected.megabytes, 1),
         "device": study.machine.device,
         "precision": study.machine.precision,
+        "power": [asdict(one) for one in power],
         "out": str(study.folder),
     }
     if json:
@@ -84,6 +87,7 @@ def plan(
         _title(study),
         _plan_line(study, stored, expected),
         f"methods: {', '.join(study.plan.methods)}",
+        *_power_lines(power),
         f"results would go to {study.folder}",
     ):
         put(plain(line))
@@ -144,6 +148,25 @@ def _announce(study: Study) -> None:
     say(_title(study))
     stored = study.stored()
     say(_plan_line(study, stored, study.estimate(stored)))
+
+
+def _power_lines(power: list[Power]) -> list[str]:
+    """What the study could show, a line a budget."""
+    if not power:
+        return ["what it could show: not known before the store has two draws of it"]
+    lines = []
+    for one in power:
+        over = f", {100 * one.over_all:.1f} over all pairs" if one.over_all is not None else ""
+        more = (
+            f"{one.draws_to_halve} draws would halve that"
+            if one.draws_to_halve
+            else "more draws alone cannot halve that, the test rows are too few"
+        )
+        lines.append(
+            f"what it could show at {one.shots} labels a class ({one.method} against target-only, 80 % power):"
+            f" {100 * one.on_a_pair:.1f} points on a pair{over}; {more} (from {one.draws} draws of {one.pairs} pairs)"
+        )
+    return lines
 
 
 def _title(study: Study) -> str:

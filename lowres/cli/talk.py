@@ -25,7 +25,9 @@ PATH_FAULTS = {
     getattr(errno, name) for name in ("EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS")
 }
 """What the system says of a path that was given and cannot be used."""
-INTERRUPTION: Final = {"run": "what was finished is kept, the same command goes on from there"}
+INTERRUPTION: Final = dict.fromkeys(
+    ("run", "forecast"), "what was finished is kept, the same command goes on from there"
+)
 """What becomes of the work of a command, where it is not lost."""
 
 

@@ -43,10 +43,14 @@ def thresholded_confidence(targets: Targets, source: Probabilities, target: Prob
     """Share of target rows above the negative entropy that, in the source, as many rows exceed as are right (ATC-NE,
     arXiv 2201.04234). Assumes that the same confidence means as much in both domains.
     """
-    own, other = _negative_entropy(source), _negative_entropy(target)
+    return float((negative_entropy(target) >= entropy_threshold(targets, source)).mean())
+
+
+def entropy_threshold(targets: Targets, source: Probabilities) -> float:
+    """The negative entropy that as many source rows reach as are right; infinite where none is."""
+    own = negative_entropy(source)
     wrong = round((1 - accuracy(targets, source)) * len(own))
-    threshold = np.sort(own)[wrong] if wrong < len(own) else np.inf
-    return float((other >= threshold).mean())
+    return float(np.sort(own)[wrong]) if wrong < len(own) else float("inf")
 
 
 FORECASTS: dict[str, Forecast] = {
@@ -72,11 +76,6 @@ def agreement(
         source: Probabilities in the source, [models, rows, classes], two or more models.
         target: In the target, [models, rows, classes].
     """
-    from scipy.special import ndtr, ndtri
-
-    def probit(values: Floats, rows: int) -> Floats:
-        return np.asarray(ndtri(np.clip(values, 0.5 / rows, 1 - 0.5 / rows)))
-
     own, other = source.argmax(axis=2), target.argmax(axis=2)
     pairs = list(combinations(range(len(own)), 2))
     if not pairs:
@@ -85,7 +84,21 @@ def agreement(
     after = np.array([(other[one] == other[two]).mean() for one, two in pairs])
     height = (probit(after, other.shape[1]) - probit(before, own.shape[1])).mean()
     right = (own == targets).mean(axis=1)
-    return np.asarray(ndtr(probit(right, own.shape[1]) + height))
+    return normal(probit(right, own.shape[1]) + height)
+
+
+def probit(values: Floats, rows: Floats | int) -> Floats:
+    """Shares of so many rows on the scale of the normal law; one at 0 or 1 counts as half a row away from it."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(np.clip(values, 0.5 / rows, 1 - 0.5 / rows)), dtype=np.float64)
+
+
+def normal(values: Floats) -> Floats:
+    """The other way: places on the normal scale to shares."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(values), dtype=np.float64)
 
 
 def expected_sums(probabilities: Probabilities) -> Floats:
@@ -129,7 +142,8 @@ def word_divergence(counts: Floats, others: Floats) -> float:
     return (against(p) + against(q)) / 2
 
 
-def _negative_entropy(probabilities: Probabilities) -> Floats:
+def negative_entropy(probabilities: Probabilities) -> Floats:
+    """Sum of p ln p, [rows]: 0 for a sure answer, below for others."""
     known = np.clip(probabilities.astype(np.float64), 1e-12, 1.0)
     return np.asarray((known * np.log(known)).sum(axis=1))
 

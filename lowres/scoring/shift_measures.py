@@ -40,11 +40,6 @@ def unseen_words(counts: npt.NDArray[np.number], others: npt.NDArray[np.number])
     return float(others[counts == 0].sum() / others.sum())
 
 
-def length_ratio(lengths: npt.NDArray[np.number], others: npt.NDArray[np.number]) -> float:
-    """Mean length of the other domain's texts over that of the first's, from lengths in tokens, [texts]."""
-    return float(others.mean() / lengths.mean())
-
-
 def label_shares(targets: Targets, classes: int) -> Floats:
     """Share of the rows that each label has, [classes]."""
     return np.asarray(np.bincount(targets, minlength=classes) / len(targets))

@@ -112,19 +112,17 @@ class Plan:
             done: Fits that need no training and no test.
         """
         train = test = exact = frozen = 0.0
-        lengths = {name: self._tokens(rows) for name, rows in self.test_rows.items()}
+        limit = self.config.recipe.max_length
+        lengths = {name: _tokens(rows, limit) for name, rows in self.test_rows.items()}
         todo = {content: fit for content, fit in self.distinct.items() if content not in (done or set())}
         for content, fit in todo.items():
             if fit.uses_gradients:
-                rows = [part.rows for part in fit.parts]
-                mean = max(self._tokens(part) / len(part) for part in rows)
-                longest = min(fit.recipe.max_length, mean * 1.5)  # batches are padded to their longest
+                mean = max(_tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
+                longest = min(limit, mean * 1.5)  # batches are padded to their longest
                 train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
-                tokens = sum(part.share * self._tokens(part.rows) / len(part.rows) for part in fit.parts)
-                tokens /= sum(part.share for part in fit.parts)
-                exact += 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(fit.recipe.max_length, tokens)
-            elif fit.reads_backbone:
-                frozen += sum(self._tokens(part.rows) for part in fit.parts)
+                exact += tokens_trained(fit)
+            else:
+                frozen += tokens_trained(fit)
             if fit.reads_backbone:
                 test += sum(lengths[domain] for domain in self.tests.get(content, ()))
         speed = gflops * 1e9 / flops_per_token
@@ -141,9 +139,21 @@ class Plan:
             megabytes=adapters * 1.0 + rows_tested * 40e-6 + 0.02 * len(todo),
         )
 
-    def _tokens(self, rows: Rows) -> float:
-        limit = self.config.recipe.max_length
-        return sum(min(limit, 2 + len(text) / CHARACTERS_PER_TOKEN) for text in rows.texts)
+
+def tokens_trained(fit: Fit) -> float:
+    """Tokens that pass the encoder while a fit is trained, not counting what it starts from: forward and backward each
+    once a step, without padding and without the gradients of frozen weights; on a frozen backbone each row once.
+    """
+    limit = fit.recipe.max_length
+    if not fit.uses_gradients:
+        return sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else 0.0
+    mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
+    mean /= sum(part.share for part in fit.parts)
+    return 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
+
+
+def _tokens(rows: Rows, limit: int) -> float:
+    return sum(min(limit, 2 + len(text) / CHARACTERS_PER_TOKEN) for text in rows.texts)
 
 
 @dataclass(frozen=True)
@@ -243,6 +253,26 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
     return Plan(config, task, (), (cell.target,), (cell.method,), row_cap, {cell: fit})
+
+
+def source_plan(config: StudyConfig, task: Task) -> Plan:
+    """``source-only`` on each source and tested there: what can be trained before anything of a target is labelled.
+
+    The row cap looks at the sources alone.
+
+    Raises:
+        UserError: An unknown source, or one that cannot be trained and tested on.
+    """
+    for name in config.source:
+        task.domain(name)
+    sources = config.source or tuple(name for name, domain in task.domains.items() if len(domain.train))
+    _check_domains(task, sources, (), config.limit)
+    train = {name: task.domains[name].train for name in sources}
+    row_cap = min(config.source_rows, *map(len, train.values()))
+    cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
+    shared = Settings(row_cap, config.lora, config.recipe)
+    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared)) for cell in cells}
+    return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
 
 
 def _cells(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lowres.data.rows import Rows
 from lowres.errors import FitError, StoreError
 from lowres.models.device import Team
 from lowres.scoring.metrics import all_metrics
@@ -255,14 +256,7 @@ class _Run:
 
     def _predict(self, fit: Fit, fitted: Fitted, domain: str) -> None:
         rows = self.plan.test_rows[domain]
-        texts = list(rows.texts)
-        values = (
-            self.engine.predict(fit, fitted, texts)
-            if fit.uses_gradients
-            else closed_form.answer(fit, fitted, texts, self.engine)
-        )
-        if not np.isfinite(values).all():
-            raise FitError(f"probabilities on {domain} are not finite")
+        values = _ask(self.engine, fit, fitted, rows)
         self.store.write_predictions(self._key(fit), rows.fingerprint, rows.ids, values)
         self.outcome.probabilities[fit.content, domain] = values
 
@@ -270,9 +264,8 @@ class _Run:
         """Whether the probabilities on this domain are at hand, after a look into the store."""
         place = (fit.content, domain)
         if place not in self.outcome.probabilities:
-            rows = self.plan.test_rows[domain]
-            values = self.store.read_predictions(self._key(fit), rows.fingerprint)
-            if values is None or values.shape != (len(rows), len(fit.labels)):
+            values = _recalled(self.store, fit, self._key(fit), self.plan.test_rows[domain])
+            if values is None:
                 return False
             self.outcome.probabilities[place] = values
         return True
@@ -284,6 +277,49 @@ class _Run:
 
     def _key(self, fit: Fit) -> str:
         return fit.key(self.environment)
+
+
+def kept_answers(plan: Plan, environment: Environment, store: Store) -> Outcome:
+    """What the store has of a study so far. Trains and asks nothing."""
+    outcome = Outcome(plan, environment)
+    for content, fit in plan.distinct.items():
+        for domain in plan.tests.get(content, ()):
+            values = _recalled(store, fit, fit.key(environment), plan.test_rows[domain])
+            if values is not None:
+                outcome.probabilities[content, domain] = values
+    return outcome
+
+
+def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, rows: Rows) -> npt.NDArray[np.float32]:
+    """Probabilities of a kept fit on any rows, [rows, classes]; from the store, or made and kept now.
+
+    Raises:
+        StoreError: The fit is not in the store.
+    """
+    key = fit.key(environment)
+    values = _recalled(store, fit, key, rows)
+    if values is None:
+        fitted = store.read_fit(key)
+        if fitted is None:
+            raise StoreError(f"fit {key} is not in the store; run it again")
+        values = _ask(engine, fit, fitted, rows)
+        store.write_predictions(key, rows.fingerprint, rows.ids, values)
+    return values
+
+
+def _recalled(store: Store, fit: Fit, key: str, rows: Rows) -> npt.NDArray[np.float32] | None:
+    values = store.read_predictions(key, rows.fingerprint)
+    return values if values is not None and values.shape == (len(rows), len(fit.labels)) else None
+
+
+def _ask(engine: Engine, fit: Fit, fitted: Fitted, rows: Rows) -> npt.NDArray[np.float32]:
+    texts = list(rows.texts)
+    values = (
+        engine.predict(fit, fitted, texts) if fit.uses_gradients else closed_form.answer(fit, fitted, texts, engine)
+    )
+    if not np.isfinite(values).all():
+        raise FitError(f"probabilities on {rows.domain} are not finite")
+    return values
 
 
 def _failed_checks(fit: Fit, checks: list[dict[str, Any]]) -> Iterator[str]:

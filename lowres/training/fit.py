@@ -9,13 +9,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
 from lowres.data.rows import Rows
+
+if TYPE_CHECKING:
+    from lowres.models.backbone import Backbone
 
 SCHEMA = 2
 """Raised whenever a change of the code may change a trained number."""
@@ -310,6 +313,8 @@ class Engine(Protocol):
     """Trains fits and gives their probabilities. Plural is the primitive."""
 
     name: str
+    backbone: Backbone
+    """The frozen encoder."""
     at_once: int
     """How many fits it likes to be handed at once."""
     notice: str | None

@@ -40,6 +40,26 @@ def study(toy_table: Path, encoder: Path, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def test_a_plan_says_what_it_could_show_once_two_draws_are_there(study: list[str]) -> None:
+    before = call("plan", *study)
+    assert "what it could show: not known before the store has two draws of it" in before.stdout
+    call("run", *study)
+    more = [*study, "--seeds", "6"]
+    done = call("plan", *more)
+    assert done.exit_code == 0, done.output
+    line = next(line for line in done.stdout.splitlines() if line.startswith("what it could show"))
+    assert "at 4 labels a class (source-then-target against target-only, 80 % power)" in line
+    assert "(from 2 draws of 1 pairs)" in line
+    found = json.loads(call("plan", *more, "--json").stdout)["power"]
+    assert len(found) == 1
+    assert found[0]["over_all"] is None
+    assert f"{100 * found[0]['on_a_pair']:.1f} points on a pair;" in line
+    summary = Summary.model_validate_json(call("run", *study, "--json").stdout)
+    seen = next(one for one in summary.verdicts if one.method == "source-then-target" and one.source)
+    again = json.loads(call("plan", *study, "--json").stdout)["power"]
+    assert again[0]["on_a_pair"] == pytest.approx(seen.minimum_detectable)
+
+
 def test_run_ends_with_tables_and_the_report(study: list[str], tmp_path: Path) -> None:
     result = call("run", *study)
     assert result.exit_code == 0, result.output

@@ -18,7 +18,6 @@ def test_words_by_hand() -> None:
 
 
 def test_lengths_and_labels_by_hand() -> None:
-    assert shift_measures.length_ratio(np.array([10, 20]), np.array([30])) == 2.0
     shares = shift_measures.label_shares(np.array([0, 0, 0, 1]), 3)
     assert shares.tolist() == [0.75, 0.25, 0.0]
     assert shift_measures.label_shift(shares, np.array([0.25, 0.25, 0.5])) == 0.5

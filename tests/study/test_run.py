@@ -55,7 +55,7 @@ def test_new_test_rows_retrain_nothing(small: Callable[..., Study]) -> None:
 def test_the_run_folder(small: Callable[..., Study], tmp_path: Path) -> None:
     result = small(limit=20).run()
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"study.yaml", "cells.jsonl", "summary.json", "report.md", "report.html", "best"}
+    assert names == {"study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html", "best"}
     summary = Summary.model_validate_json((result.folder / "summary.json").read_bytes())
     assert summary == result.summary
     assert json.loads((result.folder / "summary.json").read_text())["schema"] == 1

@@ -1,0 +1,161 @@
+"""Costs, laws, aggregates and choices of a small study, against its records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lowres.analysis.aggregates import aggregates, choices
+from lowres.analysis.costs import Bills, costs, learning_laws
+from lowres.analysis.measure import Scores
+from lowres.library import Study
+from lowres.results import StudyResult
+from lowres.stats.paired import interquartile_mean, probability_of_improvement
+
+METHODS = ["target-only", "probe", "tfidf", "source-then-target"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory, toy_table: Path, encoder: Path) -> StudyResult:
+    place = tmp_path_factory.mktemp("costs")
+    return Study(
+        str(toy_table), sources=["shop", "chat"], targets=["film"], shots=[0, 2, 4, 8], seeds=3, source_rows=30, precision="fp32",
+        recipe={"min_steps": 6, "epochs": 1, "max_length": 24, "learning_rate": 5e-3, "head_learning_rate": 5e-2},
+        backbone=str(encoder), store=str(place / "store"), out=str(place / "out"), methods=METHODS,
+    ).run()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scores(result: StudyResult) -> Scores:
+    return Scores(result.outcome)
+
+
+@pytest.fixture(scope="module")
+def bills(result: StudyResult, scores: Scores) -> Bills:
+    return Bills(scores, result.backbone, result.store)
+
+
+@pytest.fixture(scope="module")
+def frame(result: StudyResult) -> pd.DataFrame:
+    """One row a cell between domains; cells without a source stand for both."""
+    cells = result.to_frame()
+    return cells[cells.source != cells.target]
+
+
+def test_costs_are_those_of_the_records(result: StudyResult, scores: Scores, bills: Bills, frame: pd.DataFrame) -> None:
+    found = {(one.method, one.shots): one for one in costs(scores, bills)}
+    assert {key: one.labels for key, one in found.items()} == {
+        ("source-only", 0): 0,
+        ("target-full", None): 30,
+        **{(method, shots): 2 * shots for method in METHODS for shots in (2, 4, 8)},
+    }
+
+    def seconds(key: str) -> float:
+        return float(json.loads((result.store.fit_folder(key) / "fit.json").read_text())["seconds"])
+
+    for (method, shots), one in found.items():
+        cells = frame[(frame.method == method) & (frame.shots.isna() if shots is None else frame.shots == shots)]
+        assert one.score == pytest.approx(cells["metrics.macro_f1"].mean())
+        paid = [sum(map(seconds, [cell.key, *cell.starts])) for cell in cells.itertuples()]
+        assert one.seconds == pytest.approx(np.mean(paid), abs=1e-9)
+    assert found["tfidf", 4].flops == 0
+    both = found["source-only", 0].flops + found["target-only", 8].flops
+    assert found["source-then-target", 8].flops == pytest.approx(both, rel=1e-12)
+
+
+def test_flops_by_hand(result: StudyResult, scores: Scores, bills: Bills) -> None:
+    """Two layers, 32 and 64 wide: 2 · 2 · (4 · 32² + 2 · 32 · 64) a token and pass; 4 rows make batches of 4, 6 steps."""
+    found = {(one.method, one.shots): one for one in costs(scores, bills)}
+    per_token = 2 * 2 * (4 * 32**2 + 2 * 32 * 64)
+    tokens, frozen = [], []
+    for cell, fit in result.plan.fits.items():
+        if (cell.shots, cell.method) == (2, "target-only"):
+            lengths = [min(24, 2 + len(text) / 4.2) for text in fit.texts]
+            assert len(lengths) == 4
+            tokens.append(2 * 6 * 4 * np.mean(lengths))
+            frozen.append(sum(lengths))
+    assert found["target-only", 2].flops == pytest.approx(per_token * np.mean(tokens))
+    assert found["probe", 2].flops == pytest.approx(per_token * np.mean(frozen))
+
+
+def test_the_floor_of_a_plan_counts_the_same(result: StudyResult, bills: Bills) -> None:
+    plan = result.plan
+    fit = next(fit for cell, fit in plan.fits.items() if cell.method == "target-full")
+    others = set(plan.distinct) - {fit.content}
+    per_token = result.backbone.flops_per_token()
+    tested = sum(min(24, 2 + len(text) / 4.2) for text in plan.test_rows["film"].texts)
+    floor = plan.estimate(1.0, per_token, others).floor
+    assert floor == pytest.approx((bills._work[fit.content][1] + tested * per_token) / 1e9)
+
+
+def test_laws_are_drawn_where_there_are_three_budgets(scores: Scores, bills: Bills, frame: pd.DataFrame) -> None:
+    found = {(one.method, one.source, one.target, one.against): one for one in learning_laws(scores, bills)}
+    assert {key for key in found if key[2]} == {
+        *((method, None, "film", "labels") for method in METHODS[:3]),
+        *(("source-then-target", source, "film", "labels") for source in ("shop", "chat")),
+    }
+    alone = found["target-only", None, "film", "labels"]
+    assert [point.x for point in alone.points] == [4, 8, 16, 30]
+    cells = frame[frame.method == "target-only"].groupby("shots")["metrics.macro_f1"].mean()
+    assert [point.mean for point in alone.points][:3] == pytest.approx(cells.tolist())
+    assert alone.reason is None
+    assert (alone.curve[0].x, alone.curve[-1].x) == pytest.approx((4, 120))
+    assert all(point.low <= point.high <= 1 for point in alone.curve)
+    means = [point.mean for point in alone.curve]
+    assert means == sorted(means)
+    no_flops = found["tfidf", None, None, "flops"]
+    assert (no_flops.curve, no_flops.reason) == ([], "the budgets do not cost more and more")
+    assert learning_laws(scores, bills) == list(found.values())
+
+
+def test_aggregates_are_the_functions_over_all_pairs(scores: Scores, frame: pd.DataFrame) -> None:
+    found = {(one.method, one.shots): one for one in aggregates(scores)}
+    assert set(found) == {("source-only", 0), *((method, shots) for method in METHODS for shots in (2, 4, 8))}
+
+    def values(method: str, shots: int) -> np.ndarray:
+        cells = frame[(frame.method == method) & (frame.shots == shots)].sort_values("draw")
+        return np.stack([cells[cells.source == one]["metrics.macro_f1"] for one in ("shop", "chat")])
+
+    one = found["source-then-target", 4]
+    own = values("source-then-target", 4)
+    alone = (
+        frame[(frame.method == "target-only") & (frame.shots == 4)].sort_values("draw")["metrics.macro_f1"].to_numpy()
+    )
+    assert one.interquartile_mean.mean == pytest.approx(interquartile_mean(own))
+    assert one.against == "target-only"
+    assert one.improvement is not None
+    assert one.improvement.mean == pytest.approx(probability_of_improvement(own, np.stack([alone, alone])))
+    assert one.interquartile_mean.low <= one.interquartile_mean.mean <= one.interquartile_mean.high
+    assert found["target-only", 4].against is None
+
+
+def test_choices_follow_their_rules(result: StudyResult, scores: Scores, frame: pd.DataFrame) -> None:
+    found = {(one.rule, one.source, one.shots): one for one in choices(scores)}
+    assert len(found) == 2 * 3 * 2
+    for (rule, source, shots), one in found.items():
+        cells = frame[(frame.shots == shots) & (frame.source.isna() | (frame.source == source))]
+        means = cells.groupby("method")["metrics.macro_f1"].mean()
+        assert one.best == means.idxmax()
+        assert one.regret == pytest.approx(means.max() - means[one.picked])
+        if rule == "forecast":
+            sure: dict[str, list[float]] = {}
+            for cell, fit in result.plan.fits.items():
+                if cell.shots == shots and cell.source in (None, source):
+                    answers = result.outcome.probabilities[fit.content, "film"]
+                    sure.setdefault(cell.method, []).append(float(answers.max(axis=1).mean()))
+            assert one.picked == max(sure, key=lambda method: np.mean(sure[method]))
+        else:
+            assert one.picked == "source-then-target"
+
+
+def test_few_draws_give_no_aggregates_and_no_bands(small: Callable[..., Study]) -> None:
+    result = small(seeds=1, shots=[0, 2, 4, 8]).run()
+    assert result.evidence.aggregates == []
+    assert {law.reason for law in result.evidence.laws if law.method == "target-only" and law.target} == {
+        "one draw, a band needs two"
+    }

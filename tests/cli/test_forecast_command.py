@@ -1,0 +1,71 @@
+"""``lowres forecast`` on a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lowres.analysis.outlook import Outlook
+from lowres.cli.main import app
+from tests.conftest import toy_text
+
+QUICK = [
+    "--set",
+    "recipe.min_steps=8",
+    "--set",
+    "recipe.epochs=1",
+    "--set",
+    "recipe.max_length=24",
+    "--precision",
+    "fp32",
+]
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def words(toy_table: Path, encoder: Path, tmp_path: Path) -> list[str]:
+    return [
+        str(toy_table), "--source", "shop", "--seeds", "2", "--source-rows", "30", "--backbone", str(encoder),
+        "--store", str(tmp_path / "store"), *QUICK,
+    ]  # fmt: skip
+
+
+def test_a_table_and_a_sentence(words: list[str]) -> None:
+    done = call("forecast", *words, "--target", "chat")
+    assert done.exit_code == 0, done.output
+    for said in ("agreement", "macro_f1", "told apart", "shop → chat: accuracy is forecast to"):
+        assert said in done.stdout
+    assert all(len(line) <= 160 for line in done.stdout.splitlines())
+
+
+def test_json_holds_everything_and_nothing_is_trained_twice(words: list[str]) -> None:
+    first = call("forecast", *words, "--target", "film,chat", "--json")
+    found = Outlook.model_validate_json(first.stdout)
+    assert {one.target for one in found.forecasts} == {"film", "chat"}
+    assert json.loads(first.stdout)["schema"] == 1
+    assert call("forecast", *words, "--target", "film,chat", "--json").stdout == first.stdout
+
+
+def test_a_file_of_plain_lines(words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    lines = [toy_text("chat", label, number) for label in ("negative", "positive") for number in range(15)]
+    path.write_text("\n".join([*lines, "", ""]))
+    done = call("forecast", *words, "--target-texts", path, "--json")
+    assert done.exit_code == 0, done.output
+    assert Outlook.model_validate_json(done.stdout).texts == {"new": 30}
+    assert "left out, could not be read: 1 of 31 rows (31)" in done.stderr
+
+
+def test_mistakes_end_with_2(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("one text\n")
+    for more in (["--target-texts", tmp_path / "few.txt"], ["--target-texts", tmp_path / "none.txt"], ["--target", "shop"],
+                 ["--target", "film", "--target-texts", tmp_path / "few.txt"]):  # fmt: skip
+        done = call("forecast", *words, *more)
+        assert done.exit_code == 2, done.output
+        assert len(done.stderr.strip().splitlines()) <= 3
