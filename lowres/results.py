@@ -15,10 +15,12 @@ from lowres import settings
 from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
+from lowres.methods.catalogue import recommended
 from lowres.methods.cell import Cell
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
+from lowres.report.folder import read_evidence
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
@@ -86,13 +88,12 @@ class StudyResult:
 
         text = yaml.safe_dump(resolved | {"provenance": facts}, sort_keys=False, allow_unicode=True)
         write_text(self.folder / "study.yaml", text)
-        write_text(
-            self.folder / "cells.jsonl",
-            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.outcome.records()),
-        )
+        records = list(self.outcome.records())
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        write_text(self.folder / "cells.jsonl", "".join(lines))
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary))
-        write_text(self.folder / "report.html", html.render(self.summary))
+        write_text(self.folder / "report.html", html.render(self.summary, read_evidence(self.folder), records))
         for name in ("study.yaml", "cells.jsonl", "summary.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")
         clear_drafts(self.folder / "best", ".draft-*")
@@ -140,8 +141,7 @@ class StudyResult:
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
         if source is not None and source not in self.plan.sources:
             raise unknown_name("source domain", source, self.plan.sources)
-        preferred = ("source-then-target", "joint", "target-only") if shots else ("source-only",)
-        method = next(name for name in preferred if name in self.plan.methods)
+        method = recommended(self.plan.methods, shots)
         for cell, fit in self.plan.fits.items():
             if (cell.method, cell.target, cell.shots, cell.draw) == (method, target, shots, 0) and (
                 cell.source is None or (cell.source == source if source else cell.source != target)
