@@ -18,6 +18,7 @@ from lowres.analysis.gather import gather
 from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
+from lowres.methods.catalogue import recommended
 from lowres.methods.cell import Cell
 from lowres.models.abstention import Counted
 from lowres.models.backbone import Backbone
@@ -96,14 +97,13 @@ class StudyResult:
 
         text = yaml.safe_dump(resolved | {"provenance": facts}, sort_keys=False, allow_unicode=True)
         write_text(self.folder / "study.yaml", text)
-        write_text(
-            self.folder / "cells.jsonl",
-            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.outcome.records()),
-        )
+        records = list(self.outcome.records())
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        write_text(self.folder / "cells.jsonl", "".join(lines))
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "evidence.json", self.evidence.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary))
-        write_text(self.folder / "report.html", html.render(self.summary))
+        write_text(self.folder / "report.html", html.render(self.summary, self.evidence, records))
         for name in ("study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")
         clear_drafts(self.folder / "best", ".draft-*")
@@ -152,8 +152,7 @@ class StudyResult:
     def _recommended(self, target: str, shots: int, source: str | None) -> tuple[Fit, Cell]:
         if source is not None and source not in self.plan.sources:
             raise unknown_name("source domain", source, self.plan.sources)
-        preferred = ("source-then-target", "joint", "target-only") if shots else ("source-only",)
-        method = next(name for name in preferred if name in self.plan.methods)
+        method = recommended(self.plan.methods, shots)
         for cell, fit in self.plan.fits.items():
             if (cell.method, cell.target, cell.shots, cell.draw) == (method, target, shots, 0) and (
                 cell.source is None or (cell.source == source if source else cell.source != target)

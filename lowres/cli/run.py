@@ -99,37 +99,21 @@ def report(
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
 ) -> None:
     """Show the results of a finished run again, on stdout."""
-    from pydantic import ValidationError
-
     from lowres.analysis.summary import Summary
-    from lowres.errors import UserError, unknown_name
+    from lowres.errors import unknown_name
     from lowres.report import csv, html, latex, markdown, terminal
-    from lowres.settings import fault
+    from lowres.report.folder import read_evidence, read_records, read_summary
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise UserError(
-            f"{folder} is no run folder", got="no summary.json", hint="lowres run writes one; its last line names it"
-        )
-    try:
-        summary = Summary.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        found = "; ".join(fault(detail) for detail in error.errors()[:3])
-        raise UserError(
-            f"{path} is no summary.json that this version reads (schema 1)", got=found, hint="run the study again"
-        ) from None
+    summary = read_summary(folder)
     if format == "table":
         terminal.show(summary, console())
         return
-    renderers = {
-        "markdown": markdown.render,
-        "json": Summary.to_json,
-        "html": html.render,
-        "latex": latex.render,
-        "csv": csv.render,
-    }
+    if format == "html":
+        put(html.render(summary, read_evidence(folder), read_records(folder)))
+        return
+    renderers = {"markdown": markdown.render, "json": Summary.to_json, "latex": latex.render, "csv": csv.render}
     put(renderers[format](summary))
 
 

@@ -83,11 +83,11 @@ def plain(text: str) -> str:
     return clean(text, keep="\n\t")
 
 
-def console() -> Console:
-    """Tables for stdout: colour and width of a terminal, 100 columns otherwise."""
+def console(columns: int = 80) -> Console:
+    """Tables for stdout: colour and width of a terminal, ``columns`` otherwise. ``NO_COLOR`` is honoured."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else columns, highlight=False, markup=False, emoji=False)
 
 
 class RunProgress:

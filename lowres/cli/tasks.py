@@ -23,6 +23,8 @@ MOST = 20
 """Lines of a list that are shown."""
 WIDE = 8
 """Labels that are shown in columns of their own."""
+WIDE_SCREEN = 100
+"""Columns where stdout is no terminal: titles of tasks and names of labels are cut as little as may be."""
 
 tasks = typer.Typer(no_args_is_help=True)
 Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
@@ -46,7 +48,7 @@ def tasks_ls() -> None:
     table.add_column("title", ratio=3, no_wrap=True, overflow="ellipsis")
     for name, spec in specs.items():
         table.add_row(name, str(len(spec.labels) or "?"), spec.source.kind, ", ".join(spec.domains), spec.title)
-    console().print(table)
+    console(WIDE_SCREEN).print(table)
 
 
 @tasks.command("show")
@@ -138,7 +140,7 @@ def tasks_check(
     find_metric(task.metric)
     for line in task.notes:
         say(line)
-    counts, screen = check_counts(task), console()
+    counts, screen = check_counts(task), console(WIDE_SCREEN)
     put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
     screen.print(_sizes(task, counts))
     if counts.findings.items:

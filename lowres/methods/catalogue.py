@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lowres.errors import unknown_name
@@ -63,6 +63,14 @@ METHODS: dict[str, Method] = {
 DEFAULT = ("source-only", "target-full", "target-only", "probe", "source-then-target")
 REFERENCES = ("source-only", "target-full", "target-only")
 """Always measured: drop, gain, recovery and net transfer are differences to them."""
+
+RECOMMENDED = ("source-then-target", "joint", "target-only")
+"""Of the methods studied the first of these is handed over; the rule looks at no target test row."""
+
+
+def recommended(methods: Collection[str], shots: int) -> str | None:
+    """The method whose model is handed over at a budget; at 0 shots ``source-only``."""
+    return next((name for name in (RECOMMENDED if shots else ("source-only",)) if name in methods), None)
 
 
 def find_method(name: str) -> Method:

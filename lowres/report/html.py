@@ -1,57 +1,151 @@
-"""The report as one HTML file that needs no network."""
+"""The report as one HTML file: no network, no library, a strict policy, everything from data escaped."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from markupsafe import Markup
+
+from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
+from lowres.report import diagnosis, outlook, transfer, trust
+from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
-from lowres.report.tables import READING, heading, tables, verdicts
+from lowres.report.sentences import sentences, verdicts
+from lowres.report.tables import MISSING, READING, heading, number
+from lowres.report.transfer import Study
 
-PAGE = Path(__file__).with_name("page.html")
+FOLDER = Path(__file__).with_name("page")
+KEY_DIGITS = 12
+"""Of a fit's key, enough to find its folder in the store."""
 
 
-def render(summary: Summary) -> str:
-    """A whole page; everything that comes from data is escaped."""
+def render(summary: Summary, evidence: Evidence | None = None, records: Iterable[Mapping[str, Any]] = ()) -> str:
+    """A whole page.
+
+    Args:
+        summary: The study in numbers.
+        evidence: What it shows beyond them; None for a run folder that has none.
+        records: Lines of ``cells.jsonl``, to which the numbers of the page are linked.
+    """
     from jinja2 import Environment, StrictUndefined
 
-    zero, bars = _bars(summary)
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE.read_text(encoding="utf-8"))
-    return template.render(
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, cache_size=0)
+    style, script = file("style.css"), file("script.js")
+    study = Study(summary, Records(records))
+    return environment.from_string(file("page.html")).render(
+        policy=policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
         heading=heading(summary),
+        sentences=sentences(summary, evidence),
         verdicts=verdicts(summary),
-        tables=tables(summary),
-        how=HOW,
-        reading=READING,
-        fits=summary.fits,
-        warnings=[clean(line) for line in summary.warnings],
-        seconds=summary.seconds.total,
-        version=clean(summary.lowres),
-        zero=zero,
-        bars=bars,
+        sections=list(_sections(study, evidence or Evidence())),
+        end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",
     )
 
 
-def _bars(summary: Summary) -> tuple[float, list[dict[str, object]]]:
-    """Places of the source drops on a line 200 … 520 wide."""
-    drops = [one.source_drop for one in summary.shift]
-    if not drops:
-        return 0.0, []
-    low, high = min(0.0, *(drop.low for drop in drops)), max(0.0, *(drop.high for drop in drops))
-    width = (high - low) or 1.0
+@cache
+def file(name: str) -> str:
+    """A file of the page."""
+    return (FOLDER / name).read_text(encoding="utf-8")
 
-    def place(value: float) -> float:
-        return round(200 + 320 * (value - low) / width, 1)
 
-    bars: list[dict[str, object]] = [
-        {
-            "name": f"{clean(one.source)} → {clean(one.target)}"[:28],
-            "low": place(one.source_drop.low),
-            "high": place(one.source_drop.high),
-            "mean": place(one.source_drop.mean),
-            "text": f"{100 * one.source_drop.mean:.1f} points".replace("-", "−"),
-        }
-        for one in summary.shift
-    ]
-    return place(0.0), bars
+def policy(style: str, script: str) -> str:
+    """Only this style and this script, and nothing from anywhere."""
+    return f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; base-uri 'none'; form-action 'none'"
+
+
+def digest(text: str) -> str:
+    """A source as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
+    """In the order of a reader's questions; what has nothing to show is left out."""
+    found = (
+        transfer.falls(study),
+        transfer.wins(study),
+        transfer.saved(study),
+        transfer.over_all(study, evidence.aggregates),
+        outlook.costs(study, evidence),
+        outlook.laws(study, evidence),
+        trust.trust(study, evidence),
+        outlook.forecasts(study, evidence),
+        outlook.choices(study, evidence),
+        diagnosis.shifted(study, evidence),
+        diagnosis.domain_map(study, evidence),
+        _warnings(study.summary, evidence),
+        _measured(study),
+    )
+    yield from (section for section in found if section is not None)
+
+
+def _warnings(summary: Summary, evidence: Evidence) -> Section | None:
+    lines = tuple(clean(line) for line in (*summary.warnings, *evidence.notes))
+    return Section("warnings", "Warnings", lines, ()) if lines else None
+
+
+def _measured(study: Study) -> Section:
+    fits, seconds = study.summary.fits, study.summary.seconds
+    lead = (
+        READING,
+        HOW,
+        f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
+        f" {fits.failed} failed; {seconds.total:.0f} s in all, {seconds.train:.0f} s of them training. Row cap"
+        f" {study.summary.study.row_cap}.",
+    )
+    return Section("measured", "How it was measured", lead, _records(study))
+
+
+def _records(study: Study) -> tuple[Part, ...]:
+    """One row a column: its score, what each draw scored, and the keys of the fits, where records are at hand."""
+    columns = dict.fromkeys([*study.records.by_column, *study.scores])
+    rows = tuple((*_coordinates(column), *_record(study, column)) for column in columns)
+    metric = study.metric
+    header = (
+        "source", "target", "method", "labels a class", metric, "draws", "of each draw", "train rows", "test rows", "keys of the fits",
+    )  # fmt: skip
+    origin = (
+        "summary.json, scores; cells.jsonl, the lines with this method, source, target and shots, draws rising. Keys are the"
+        f" first {KEY_DIGITS} digits of folders in the store's fits/. Source –: the method uses none."
+    )
+    grid = Grid(
+        "records",
+        "All scores and their records",
+        header,
+        rows,
+        origin,
+        heads=3,
+        words=frozenset({0, 1, 2, 6, 9}),
+        marks=True,
+    )
+    lead = ("Scores on this page link to a row here: what each draw scored, and which fits made it.",)
+    return (Part("Records", lead, (grid,)),) if rows else ()
+
+
+def _coordinates(column: Column) -> tuple[Cell, ...]:
+    method, source, target, shots = column
+    return words(source), words(target), words(method), Cell("all") if shots is None else count(shots)
+
+
+def _record(study: Study, column: Column) -> tuple[Cell, ...]:
+    score = study.scores.get(column)
+    found = sorted(study.records.by_column.get(column, []), key=lambda record: record["draw"])
+    values = [record["metrics"].get(study.summary.study.metric) for record in found]
+    each = " ".join(number(value) if isinstance(value, int | float) else MISSING for value in values)
+    keys = " ".join(str(record["key"])[:KEY_DIGITS] for record in found)
+    rows = [found[0].get(name) if found else None for name in ("train_rows", "test_rows")]
+    return (
+        span(score),
+        count(score.seeds if score else len(found)),
+        Cell(each or MISSING),
+        *map(count, rows),
+        words(keys),
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.tables import READING, Table, heading, tables, verdicts
+from lowres.report.sentences import verdicts
+from lowres.report.tables import READING, Table, heading, tables
 
 MARKUP = frozenset("\\`*_|<>!&#")
 """Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, ``://`` or ``www.``,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from lowres.analysis.summary import Estimate, Score, Summary, Transfer, Verdict
+from lowres.analysis.summary import Estimate, Score, Summary, Transfer
 from lowres.errors import clean as clean
 
 MISSING = "–"
+Tone = Literal["good", "bad"]
 READING = (
     "Source drop: score in the source minus score in the target, of one model trained on the source. Target drop: what a"
     " model trained on as many target rows scores above it, in the target. Scenario, by the two mean drops: classic, both"
@@ -24,6 +27,8 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    tones: Mapping[tuple[int, int], Tone] = field(default_factory=dict)
+    """What is shown to be good or bad, by row and column."""
 
     def __post_init__(self) -> None:
         cleaned = {
@@ -45,31 +50,18 @@ def tables(summary: Summary) -> list[Table]:
     ]
 
 
-def verdicts(summary: Summary) -> list[str]:
-    """One line a pair and budget: what the verdict on ``source-then-target`` says, in words.
-
-    Without that method the first other one that uses the source and was compared speaks.
-    """
-    compared = [one.method for one in summary.transfer if one.net_transfer is not None]
-    method = "source-then-target" if "source-then-target" in compared else next(iter(compared), None)
-    return [
-        clean(
-            f"{verdict.source} → {verdict.target}, {verdict.shots} labels a class"
-            + (f", {method}: " if method != "source-then-target" else ": ")
-            + _verdict(verdict, _transfer(summary, method, verdict.source, verdict.target, verdict.shots))
-        )
-        for verdict in summary.verdicts
-        if verdict.source is not None and verdict.target is not None and verdict.method == method and verdict.shots
-    ]
-
-
 def heading(summary: Summary) -> str:
     """One line: what was studied."""
     study = summary.study
     return clean(
-        f"{study.task} v{study.task_version} · {study.backbone} · {study.metric} · {study.seeds} draws"
+        f"{study.task} v{study.task_version} · {study.backbone} · {metric_name(study.metric)} · {study.seeds} draws"
         f" · row cap {study.row_cap}" + (f" · at most {study.limit} test rows a domain" if study.limit else "")
     )
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people write it: ``macro-F1``."""
+    return metric.replace("_f1", "-F1")
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -77,6 +69,12 @@ def number(value: float, digits: int = 3) -> str:
     text = f"{abs(value):.{digits}f}"
     sign = "−" if value < 0 and float(text) else ""
     return sign + (text[1:] if text.startswith("0") else text)
+
+
+def hundredths(value: float) -> str:
+    """A difference of scores in points: ``2.4``, ``−0.5``."""
+    text = f"{abs(100 * value):.1f}"
+    return f"−{text}" if value < 0 and float(text) else text
 
 
 def estimate(found: Estimate | Score | None, digits: int = 3) -> str:
@@ -121,8 +119,9 @@ def _drops(summary: Summary) -> Table:
         )
         for one in summary.shift
     )
-    header = ("How far it falls", "in source", "in target", "source drop", "target drop", "scenario")
-    return Table("How far it falls", header, rows)
+    header = ("How far it falls", "source", "target", "source drop", "target drop", "scenario")
+    drops = [(one.source_drop, one.target_drop) for one in summary.shift]
+    return Table("How far it falls", header, rows, tones=_tones(drops, 3, above="bad"))
 
 
 def _pair(summary: Summary, source: str, target: str) -> Table:
@@ -166,26 +165,22 @@ def _overall(summary: Summary) -> list[Table]:
         )
         for one in summary.overall
     )
-    return [
-        Table("Over all pairs", ("Over all pairs · shots", "score", "net transfer", "recovery", "worst pair"), rows)
-    ]
+    header = ("Over all pairs · shots", "score", "net transfer", "recovery", "worst pair")
+    tones = _tones([(one.net_transfer,) for one in summary.overall], 2, above="good")
+    return [Table("Over all pairs", header, rows, tones=tones)]
+
+
+def _tones(found: Sequence[tuple[Estimate | None, ...]], begin: int, above: Tone) -> dict[tuple[int, int], Tone]:
+    """Tones of estimates whose interval excludes 0, from column ``begin`` on."""
+    below: Tone = "good" if above == "bad" else "bad"
+    return {
+        (row, begin + place): above if one.low > 0 else below
+        for row, estimates in enumerate(found)
+        for place, one in enumerate(estimates)
+        if one is not None and (one.low > 0 or one.high < 0)
+    }
 
 
 def _transfer(summary: Summary, method: str, source: str, target: str, shots: int) -> Transfer | None:
     wanted = (method, source, target, shots)
     return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
-
-
-def _verdict(verdict: Verdict, transfer: Transfer | None) -> str:
-    labels = transfer.labels_saved if transfer else None
-    points = f"{100 * abs(verdict.difference.mean):.1f} points"
-    if verdict.verdict == "better":
-        return f"the source adds {points}" + (f", worth {labels.mean:.0f} target labels alone" if labels else "")
-    if verdict.verdict == "worse":
-        return f"the source costs {points}; leave it out"
-    if verdict.minimum_detectable == 0 and verdict.difference.mean == 0:
-        return "the same score in every test group"
-    if abs(verdict.difference.mean) >= verdict.minimum_detectable:
-        more = "more" if verdict.difference.mean > 0 else "less"
-        return f"{points} {more} than {verdict.against}, but not shown with so few draws and several methods compared"
-    return f"no difference to {verdict.against} shown (could have seen {100 * verdict.minimum_detectable:.1f} points)"

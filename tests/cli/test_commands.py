@@ -70,7 +70,7 @@ def test_run_ends_with_tables_and_the_report(study: list[str], tmp_path: Path) -
     assert "best/film-4" in last
     assert "plan:" in result.stderr
     assert "9 distinct fits" not in result.stdout
-    assert all(len(line) <= 100 for line in result.stdout.splitlines()[:-1])
+    assert all(len(line) <= 80 for line in result.stdout.splitlines()[:-1])
 
 
 def test_json_is_all_of_stdout(study: list[str], tmp_path: Path) -> None:

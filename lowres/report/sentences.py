@@ -1,0 +1,202 @@
+"""What a report says in words: the verdict in three sentences, and one line a target. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lowres.analysis.evidence import Evidence, Law
+from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
+from lowres.errors import clean
+from lowres.methods.catalogue import recommended
+from lowres.report.tables import hundredths, metric_name, percent
+
+
+def sentences(summary: Summary, evidence: Evidence | None = None) -> list[str]:
+    """How far it falls; what wins it back; how many labels are worth buying and which model is ready."""
+    return [clean(line) for line in (_falls(summary), _wins(summary), _next(summary, evidence)) if line]
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """One line a target, over its budgets: what the source adds to target labels alone, by ``spokesman``."""
+    method = spokesman(summary)
+    found: dict[str, dict[int, list[Verdict]]] = {}
+    for one in summary.verdicts:
+        if one.source is not None and one.target is not None and one.method == method and one.shots:
+            found.setdefault(one.target, {}).setdefault(one.shots, []).append(one)
+    whose = "" if method == "source-then-target" else f" ({method})"
+    return [
+        clean(
+            f"{target}{whose}: "
+            + "; ".join(
+                f"{'at' if place else 'with'} {shots}{'' if place else ' labels a class'} {_said(summary, of)}"
+                for place, (shots, of) in enumerate(budgets.items())
+            )
+        )
+        for target, budgets in found.items()
+    ]
+
+
+def spokesman(summary: Summary) -> str | None:
+    """The method that verdicts speak of: ``source-then-target``, else the first compared one that uses the source."""
+    compared = [one.method for one in summary.transfer if one.net_transfer is not None]
+    return "source-then-target" if "source-then-target" in compared else next(iter(compared), None)
+
+
+def points(value: float) -> str:
+    """A difference of scores in hundredths, without its sign."""
+    return f"{100 * abs(value):.1f} points"
+
+
+def bounds(found: Estimate) -> str:
+    """An interval in hundredths."""
+    return f"[{hundredths(found.low)}, {hundredths(found.high)}]"
+
+
+def transfer_of(summary: Summary, method: str | None, source: str, target: str, shots: int) -> Transfer | None:
+    """What a method wins on a pair."""
+    wanted = (method, source, target, shots)
+    return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
+
+
+def _said(summary: Summary, found: list[Verdict]) -> str:
+    """The verdicts on one target and budget, one for each source."""
+    if len(found) == 1:
+        one = found[0]
+        assert one.source is not None
+        assert one.target is not None
+        return _one(one, transfer_of(summary, one.method, one.source, one.target, one.shots))
+    better = sorted((one for one in found if one.verdict == "better"), key=lambda one: -one.difference.mean)
+    worse = sorted((one for one in found if one.verdict == "worse"), key=lambda one: one.difference.mean)
+    parts = []
+    if better:
+        parts.append(f"{_how_many(better, found)} add{'s' * (len(better) == 1)}, {_most(better)}")
+    if worse:
+        parts.append(f"{_how_many(worse, found)} cost{'s' * (len(worse) == 1)}, {_most(worse)}")
+    if not parts:
+        seen = max(one.minimum_detectable for one in found)
+        return f"no difference to {found[0].against} shown from any source (could have seen {points(seen)})"
+    return ", ".join(parts)
+
+
+def _how_many(some: list[Verdict], found: list[Verdict]) -> str:
+    if len(some) < len(found):
+        return f"{len(some)} of {len(found)} sources"
+    return "both sources" if len(found) == 2 else f"all {len(found)} sources"
+
+
+def _most(some: list[Verdict]) -> str:
+    """The first one, with its difference."""
+    return f"{'' if len(some) == 1 else 'most '}{some[0].source} ({points(some[0].difference.mean)})"
+
+
+def _one(verdict: Verdict, transfer: Transfer | None) -> str:
+    labels = transfer.labels_saved if transfer else None
+    if verdict.verdict == "better":
+        worth = f", worth {labels.mean:.0f} target labels alone" if labels else ""
+        return f"the source adds {points(verdict.difference.mean)}{worth}"
+    if verdict.verdict == "worse":
+        return f"the source costs {points(verdict.difference.mean)}; leave it out"
+    if verdict.minimum_detectable == 0 and verdict.difference.mean == 0:
+        return "the same score in every test group"
+    if abs(verdict.difference.mean) >= verdict.minimum_detectable:
+        more = "more" if verdict.difference.mean > 0 else "less"
+        return (
+            f"{points(verdict.difference.mean)} {more} than {verdict.against},"
+            " but not shown with so few draws and several methods compared"
+        )
+    return f"no difference to {verdict.against} shown (could have seen {points(verdict.minimum_detectable)})"
+
+
+def _falls(summary: Summary) -> str:
+    """The first sentence."""
+    if not summary.shift:
+        return "How far it falls was not measured."
+    worst = max(summary.shift, key=lambda one: one.source_drop.mean)
+    drop, metric = worst.source_drop, metric_name(summary.study.metric)
+    if len(summary.shift) == 1:
+        return _single_fall(worst, metric)
+    shown = sum(one.source_drop.low > 0 for one in summary.shift)
+    tail = f"most from {worst.source} to {worst.target}: {points(drop.mean)} of {metric} {bounds(drop)}."
+    if not shown:
+        return f"On none of {len(summary.shift)} pairs is a fall shown; the mean falls {tail}"
+    return f"The score falls on {shown} of {len(summary.shift)} pairs (95 % interval above 0), {tail}"
+
+
+def _single_fall(one: Shift, metric: str) -> str:
+    drop, way = one.source_drop, f"From {one.source} to {one.target}"
+    if drop.low > 0:
+        return f"{way} the score falls by {points(drop.mean)} of {metric} {bounds(drop)}."
+    if drop.high < 0:
+        return f"{way} the score does not fall but rises, by {points(drop.mean)} of {metric} {bounds(drop)}."
+    return f"{way} no fall is shown: {hundredths(drop.mean)} points of {metric} {bounds(drop)}."
+
+
+def _wins(summary: Summary) -> str:
+    """The second sentence: the largest gain over the model that saw no target label."""
+    overall = [one for one in summary.overall if one.shots and one.method != "source-only"]
+    found: list[Overall] | list[Transfer] = overall or [one for one in summary.transfer if one.shots]
+    best = max(found, key=lambda one: one.gain.mean, default=None)
+    if best is None:
+        return "What wins it back was not measured."
+    many = isinstance(best, Overall)
+    what = f"{best.method} with {best.shots} labels a class"
+    over = " over the model without target labels" + (", on average over the pairs" if many else "")
+    if best.gain.low <= 0:
+        return f"Nothing is shown to win it back: {what} gains most, {hundredths(best.gain.mean)} points {bounds(best.gain)}{over}."
+    won = f"; that is {percent(best.recovery)} of the target drop" if best.recovery else ""
+    return f"What wins most back is {what}: {points(best.gain.mean)} {bounds(best.gain)}{over}{won}{_against(summary, best)}."
+
+
+def _against(summary: Summary, best: Overall | Transfer) -> str:
+    """How that compares with target labels alone."""
+    place = (None, None) if isinstance(best, Overall) else (best.source, best.target)
+    for one in summary.verdicts:
+        if (one.method, one.shots, one.source, one.target) == (best.method, best.shots, *place):
+            if one.verdict == "no difference shown":
+                return f"; no difference to {one.against} shown (could have seen {points(one.minimum_detectable)})"
+            side = "more" if one.verdict == "better" else "less"
+            return f"; {points(one.difference.mean)} {side} than {one.against}"
+    return ""
+
+
+def _next(summary: Summary, evidence: Evidence | None) -> str:
+    """The third sentence."""
+    parts = [_enough(summary, evidence.laws if evidence else []), _ready(summary)]
+    text = "; ".join(part for part in parts if part)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _enough(summary: Summary, laws: list[Law]) -> str:
+    """Where labels stop paying, for the recommended method or target labels alone, over all pairs before any of them."""
+    method = recommended(summary.study.methods, max(summary.study.shots, default=0))
+    fitted = [one for one in laws if one.against == "labels" and one.method in (method, "target-only")]
+    order = sorted(fitted, key=lambda one: (one.pays_until is None, one.target is not None, one.method != method))
+    law = next(iter(order), None)
+    if law is not None and law.pays_until is not None:
+        return f"beyond about {law.pays_until:,.0f} target labels, twice as many bring {law.method} less than one point"
+    if law is not None and law.reason:
+        return f"how many labels are worth buying is not said ({law.reason})"
+    saved = [one for one in summary.transfer if one.labels_saved is not None and one.method == spokesman(summary)]
+    most = max(saved, key=lambda one: one.labels_saved.mean if one.labels_saved else 0, default=None)
+    if most is None or most.labels_saved is None:
+        return ""
+    return (
+        f"the source is worth the most from {most.source} to {most.target}: {most.method} with {most.shots} labels a class"
+        f" does what {most.labels_saved.mean:.0f} target labels alone would"
+    )
+
+
+def _ready(summary: Summary) -> str:
+    """Which models the run folder holds."""
+    shots = max(summary.study.shots, default=0)
+    method = recommended(summary.study.methods, shots)
+    if method is None:
+        return ""
+    targets = list(_some(summary.study.targets))
+    return f"ready for use in best/: {method} at {shots} labels a class for {', '.join(targets)}"
+
+
+def _some(names: list[str], most: int = 4) -> Iterator[str]:
+    yield from names[:most]
+    if len(names) > most:
+        yield f"{len(names) - most} more"
