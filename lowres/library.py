@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lowres.analysis.measure import Scores, summarise
-from lowres.analysis.outlook import Outlook, look_ahead, unlabelled
+from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
 from lowres.analysis.power import Power, power
 from lowres.analysis.rank import Suited, cached_backbones, rank
 from lowres.data import splits
@@ -187,7 +187,9 @@ class Study:
             raise FitError(f"the fit on {on} failed: {error}")
         return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
 
-    def forecast(self, texts: Sequence[str] = (), name: str = "texts", progress: Progress | None = None) -> Outlook:
+    def forecast(
+        self, texts: Sequence[str] | None = None, name: str = "texts", progress: Progress | None = None
+    ) -> Outlook:
         """What models of the sources will score on the targets, without a look at any target label.
 
         Trains ``source-only`` on each source, from the store if it is there.
@@ -203,7 +205,7 @@ class Study:
         """
         task, config = self.task, self.config
         plan = source_plan(config, task)
-        if texts:
+        if texts is not None:
             if name in task.domains:
                 raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
             targets = [unlabelled(name, texts)]
@@ -212,7 +214,8 @@ class Study:
                 splits.limit_test(task.name, task.domain(one).test, config.limit)
                 for one in config.target or task.domains
             ]
-            targets = [unlabelled(rows.domain, rows.texts, rows.groups) for rows in parts]
+            asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
+            targets = [unlabelled(rows.domain, rows.texts, rows.groups) for rows in asked]
         if not any(rows.domain != source for rows in targets for source in plan.sources):
             raise UserError("the target is the source", expected="another domain, or texts of their own")
         origin = provenance(self.machine.device, self.machine.precision)

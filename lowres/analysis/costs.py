@@ -40,16 +40,21 @@ class Bills:
     store: Store
 
     def of(self, columns: Sequence[Column]) -> dict[Against, float] | None:
-        """Mean cost over the columns and their common draws."""
+        """Mean cost over the columns and their common draws; None if a fit of theirs, or one it starts from, failed."""
         if self.scores.blocks(columns) is None:
             return None
         known = self.scores.columns
         draws = set.intersection(*(set(known[column]) for column in columns))
-        each = [self._bill(known[column][draw], column[2]) for column in columns for draw in draws]
+        bills = [self._bill(known[column][draw], column[2]) for column in columns for draw in draws]
+        each = [bill for bill in bills if bill is not None]
+        if len(each) < len(bills):
+            return None
         return {against: float(np.mean([bill[against] for bill in each])) for against in AGAINST}
 
-    def _bill(self, content: str, target: str) -> dict[Against, float]:
+    def _bill(self, content: str, target: str) -> dict[Against, float] | None:
         chain = list(self.scores.outcome.plan.distinct[content].chain())
+        if any(fit.content not in self._work for fit in chain):
+            return None
         seconds, flops = (sum(self._work[fit.content][place] for fit in chain) for place in (0, 1))
         labels = sum(len(part.rows) for fit in chain for part in fit.parts if part.rows.domain == target)
         return {"labels": float(labels), "seconds": seconds, "flops": flops}
@@ -135,7 +140,7 @@ def measured(
 ) -> tuple[list[float], Floats, list[LawPoint]]:
     """Cost of each budget, rising; scores [draws, budgets] over the draws that all have; means with their intervals."""
     metric = find_metric(scores.outcome.plan.task.metric)
-    kept = [columns for columns in budgets if scores.blocks(columns) is not None]
+    kept = [columns for columns in budgets if bills.of(columns) is not None]
     flat = [column for columns in kept for column in columns]
     blocks = scores.blocks(flat)
     if blocks is None:

@@ -121,7 +121,8 @@ def words(outcome: Outcome) -> list[Word]:
     """Words of training rows that speak for a label in the target otherwise than in the source.
 
     Ranked by the difference of the log odds over its standard error. Kept are the first so many of which at most one in
-    ten is there by chance (Benjamini & Hochberg 1995). A word counts once a text, since a text repeats its own words.
+    ten is there by chance (Benjamini & Hochberg 1995), texts taken as independent. A word counts once a text, since a
+    text repeats its own words.
     """
     task = outcome.plan.task
 
@@ -139,6 +140,8 @@ def words(outcome: Outcome) -> list[Word]:
 
 def _words(source: Rows, target: Rows, labels: Sequence[str]) -> list[Word]:
     names, parts = word_counts(source.texts, target.texts)
+    if len(names) < 2:
+        return []
     counts = [_by_label(part, rows.labels, labels) for part, rows in zip(parts, (source, target), strict=True)]
     both = counts[0].sum(axis=0) + counts[1].sum(axis=0)
     prior = PRIOR_WORDS * both / both.sum()
@@ -148,7 +151,7 @@ def _words(source: Rows, target: Rows, labels: Sequence[str]) -> list[Word]:
         0
     ]  # of two labels, the one it speaks for in the target
     strength = np.abs(apart[ranked, np.arange(len(names))])
-    found = np.argsort(-strength, kind="stable")[: min(WORDS, _discoveries(strength))]
+    found = np.argsort(-strength, kind="stable")[: min(WORDS, _discoveries(strength, len(labels)))]
     return [
         Word(
             source=source.domain,
@@ -162,11 +165,15 @@ def _words(source: Rows, target: Rows, labels: Sequence[str]) -> list[Word]:
     ]
 
 
-def _discoveries(strength: Floats) -> int:
-    """How many of the largest standard scores, [words], Benjamini and Hochberg's rule keeps."""
+def _discoveries(strength: Floats, labels: int) -> int:
+    """How many of the largest standard scores, [words], Benjamini and Hochberg's rule keeps.
+
+    A score is the largest over the labels: with two of them they are one test, else the chance is Bonferroni's.
+    """
     from scipy.special import ndtr
 
-    chances = np.sort(2 * ndtr(-strength))
+    tests = labels if labels > 2 else 1
+    chances = np.minimum(1.0, tests * np.sort(2 * ndtr(-strength)))
     kept = np.flatnonzero(chances <= FALSE * np.arange(1, len(chances) + 1) / len(chances))
     return int(kept[-1]) + 1 if len(kept) else 0
 

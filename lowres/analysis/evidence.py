@@ -203,7 +203,7 @@ class Place(_Part):
 
 
 class Choice(_Part):
-    """Which method a rule without target test rows picks, and what that costs against the best one measured (regret)."""
+    """Which method a rule without target test labels picks, and what that costs against the best one measured (regret)."""
 
     rule: str
     source: str

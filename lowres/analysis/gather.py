@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from lowres.analysis import diagnosis, trust
 from lowres.analysis.aggregates import aggregates, choices
 from lowres.analysis.costs import Bills, costs, learning_laws
@@ -9,27 +12,41 @@ from lowres.analysis.distances import distances
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
+from lowres.errors import StoreError
 from lowres.study.runner import Outcome
 from lowres.study.store import Store
 from lowres.training.fit import Engine
 
 
 def gather(outcome: Outcome, engine: Engine, store: Store) -> Evidence:
-    """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only."""
+    """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only.
+
+    A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
+    """
     scores, recipe = Scores(outcome), outcome.plan.config.recipe
     bills = Bills(scores, engine.backbone, store)
-    return Evidence(
-        aggregates=aggregates(scores),
-        costs=costs(scores, bills),
-        laws=learning_laws(scores, bills),
-        forecasts=forecasts(scores),
-        distances=distances(scores, engine),
-        flips=diagnosis.flips(outcome, scores),
-        words=diagnosis.words(outcome),
-        calibration=trust.calibration(outcome, scores),
-        risks=trust.risks(outcome, scores),
-        promises=trust.promises(outcome, scores),
-        sets=trust.sets(outcome, scores),
-        choices=choices(scores),
-        map=diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
-    )
+    parts: dict[str, Callable[[], list[Any]]] = {
+        "aggregates": lambda: aggregates(scores),
+        "costs": lambda: costs(scores, bills),
+        "laws": lambda: learning_laws(scores, bills),
+        "forecasts": lambda: forecasts(scores),
+        "distances": lambda: distances(scores, engine),
+        "flips": lambda: diagnosis.flips(outcome, scores),
+        "words": lambda: diagnosis.words(outcome),
+        "calibration": lambda: trust.calibration(outcome, scores),
+        "risks": lambda: trust.risks(outcome, scores),
+        "promises": lambda: trust.promises(outcome, scores),
+        "sets": lambda: trust.sets(outcome, scores),
+        "choices": lambda: choices(scores),
+        "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
+    }
+    found: dict[str, list[Any]] = {}
+    notes = []
+    for name, make in parts.items():
+        try:
+            found[name] = make()
+        except StoreError:
+            raise
+        except Exception as error:  # whatever its kind: the part is missing, the results are not
+            notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return Evidence(**found, notes=notes)

@@ -64,6 +64,8 @@ def unlabelled(domain: str, texts: Sequence[str], groups: Sequence[str] | None =
     """
     if len(texts) < LEAST_TEXTS:
         raise UserError(f"too few texts of {domain} for a forecast", got=len(texts), expected=f"at least {LEAST_TEXTS}")
+    if groups is not None and len(set(groups)) < 2:
+        raise UserError(f"the texts of {domain} are one group", expected="at least two, for an interval")
     names = [f"{seeds.digest('text', text)[:16]}-{place}" for place, text in enumerate(texts)]
     return Rows(domain, tuple(names), texts, ("",) * len(texts), tuple(groups or names))
 
@@ -129,5 +131,5 @@ def _sentences(inside: list[Inside], forecasts: list[Forecast]) -> Iterator[str]
         moves = f"fall by {before - after:.3f}" if before > after else f"rise by {after - before:.3f}"
         yield (
             f"{one.source} → {one.target}: accuracy is forecast to {moves}, from {before:.3f} to about {after:.3f};"
-            f" the rules say {min(alike):.3f} to {max(alike):.3f}, and none of them has seen a label"
+            f" the rules say {min(alike):.3f} to {max(alike):.3f}, and none of them has seen a target label"
         )

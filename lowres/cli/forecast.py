@@ -43,7 +43,7 @@ def forecast(
     from lowres.study.config import build_config
 
     config = build_config(given, file=file, sets=sets)
-    texts: list[str] = []
+    texts: list[str] | None = None
     if target_texts is not None:
         if config.target:
             raise UserError("--target and --target-texts are both given", expected="one of them")
@@ -51,7 +51,7 @@ def forecast(
     study = Study(config=config, downloads=DownloadProgress())
     for line in study.task.notes:
         say(line)
-    sources = len(config.source) or len(study.task.domains)
+    sources = len(config.source) or sum(len(domain.train) > 0 for domain in study.task.domains.values())
     with RunProgress(config.seeds * sources) as progress:
         found = study.forecast(texts, target_texts.stem if target_texts else "texts", progress)
     if json:
@@ -99,13 +99,15 @@ def _forecasts(found: Outlook) -> Table:
             for one in found.forecasts
             if (one.source, one.target) == (source, target)
         }
-        cells = [_cell(inside[source]), *(_cell(said[column]) for column in columns)]
+        cells = [_cell(inside[source]), *(_cell(said.get(column)) for column in columns)]
         table.add_row(Text(plain(f"{source} → {target}")), *cells)
     return table
 
 
-def _cell(value: Estimate) -> str:
-    return f"{value.mean:.3f}\n[{value.low:.2f}, {value.high:.2f}]".replace("0.", ".")
+def _cell(value: Estimate | None) -> str:
+    from lowres.report.tables import estimate
+
+    return estimate(value, digits=2).replace(" ", "\n", 1)
 
 
 def _distances(found: Outlook) -> Table:

@@ -50,7 +50,7 @@ def operating(counted: Counted | None, precision: float) -> Operating:
 def basis(counted: Counted, found: Operating, precision: float) -> str:
     """What a promise rests on, for people."""
     return (
-        f"a precision of {precision:g} rests on {counted}, none of them trained on: {found.coverage:.0%} of them have a"
+        f"a precision of {precision:g} rests on {counted}: {found.coverage:.0%} of them have a"
         f" confidence of {found.threshold:.3f} or more, {100 * found.precision:.1f} % of those are right"
         f" ({100 * found.promised:.1f} % or more, with 95 % confidence); it holds for rows like them"
     )

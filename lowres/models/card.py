@@ -79,8 +79,8 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
     if counted:
         lines.append(
             f"- abstaining: `lowres predict --min-precision P` takes its threshold from {counted['steps']['rows']} labelled"
-            f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them and was not"
-            " chosen by them; the promise is for rows like them, not for another domain"
+            f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them; the"
+            " threshold is set on them, so check the promise on other rows. It is for rows like them, not for another domain"
         )
     return "\n".join(
         [

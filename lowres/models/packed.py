@@ -2,7 +2,7 @@
 
 A tensor [tokens, hidden] holds the tokens of all sequences of a step one after another, sorted by fit. Every linear
 sees all of them at once; an adapted one adds to the tokens of each fit what that fit's own adapter says. Matrix
-products run in the type of the precision; what flows from layer to layer, norms and softmax are fp32.
+products and the weights of attention are of the type of the precision; what flows from layer to layer and norms are fp32.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lowres.errors import UserError
 WIDTHS: Final = np.array([8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512])
 """Inside attention a sequence is padded to the next of these lengths; beyond the last to a multiple of it."""
 ROWS: Final = 4
-"""Sequences of one width are filled up to a multiple of this, and tokens of a step ..."""
+"""Sequences of one width are filled up to a multiple of this: a CPU prepares a product anew for every new shape."""
 TOKENS: Final = 64
-"""... to a multiple of this: a CPU prepares its product anew for every new shape, which takes longer than a small one."""
+"""For the same reason the tokens of a step are filled up to a multiple of this on a CPU."""
 QKV: Final = ("query", "key", "value")
 LINEARS: Final = (*QKV, "output", "up", "down")
 """The linears of a layer; the first three are one product."""

@@ -94,8 +94,9 @@ def operating_point(found: Steps, precision: float, *, level: float = LEVEL) -> 
 
     Thresholds are tried from the highest down, and the first whose lower bound falls below ``precision`` ends the search:
     so the bound of the one that is taken holds at ``level`` although many were looked at (fixed-sequence testing;
-    Angelopoulos et al. 2021, arXiv 2110.01052, section 2). Where the search begins follows from the number of rows alone:
-    where three wrong answers can be borne, but at half of the rows at the latest, unless so few can promise nothing. Each bound is Clopper and Pearson's on counts divided by ``design`` (Korn & Graubard 1998,
+    Angelopoulos et al. 2021, arXiv 2110.01052, section 2). Where the search begins follows from the number of
+    rows and their design effect: where three wrong answers can be borne, but at half of the rows at the latest, unless so
+    few can promise nothing. Each bound is Clopper and Pearson's on counts divided by ``design`` (Korn & Graubard 1998,
     Survey Methodology 24).
 
     Args:

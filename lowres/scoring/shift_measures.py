@@ -21,7 +21,7 @@ RAREST = 5
 def word_counts(*parts: Sequence[str], rarest: int = RAREST) -> tuple[list[str], list[sparse.csr_matrix]]:
     """Words of all parts in order, and how often each occurs in each text, [texts, words] a part.
 
-    Words are runs of two or more letters or digits, in lower case.
+    Words are runs of two or more letters or digits, in lower case; none where none occurs in so many texts.
 
     Args:
         parts: Texts, such as those of two domains.
@@ -29,8 +29,14 @@ def word_counts(*parts: Sequence[str], rarest: int = RAREST) -> tuple[list[str],
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counter = CountVectorizer(min_df=rarest)
-    counts = counter.fit_transform([text for part in parts for text in part])
+    texts = [text for part in parts for text in part]
+    counter = CountVectorizer(min_df=min(rarest, max(1, len(texts))))
+    try:
+        counts = counter.fit_transform(texts)
+    except ValueError:  # no word is left
+        from scipy.sparse import csr_matrix
+
+        return [], [csr_matrix((len(part), 0)) for part in parts]
     edges = np.cumsum([0, *(len(part) for part in parts)])
     return list(counter.get_feature_names_out()), [counts[begin:end] for begin, end in pairwise(edges)]
 

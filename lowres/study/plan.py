@@ -180,9 +180,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
-    trainable = tuple(name for name in known if len(task.domains[name].train))
-    if not trainable:
-        raise UserError(f"no domain has training rows in task {task.name}", hint="lowres tasks check TASK")
+    trainable = _trainable(task)
     sources, targets = config.source or trainable, config.target or tuple(known)
     if not any(source != target for source in sources for target in targets):
         raise UserError(
@@ -203,6 +201,14 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     for cell in _cells(config, task, sources, targets, methods):
         fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared))
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
+
+
+def _trainable(task: Task) -> tuple[str, ...]:
+    """Domains with training rows; refuses a task that has none."""
+    found = tuple(name for name, domain in task.domains.items() if len(domain.train))
+    if not found:
+        raise UserError(f"no domain has training rows in task {task.name}", hint="lowres tasks check TASK")
+    return found
 
 
 def _without_shift(config: StudyConfig, known: list[str]) -> str:
@@ -265,7 +271,7 @@ def source_plan(config: StudyConfig, task: Task) -> Plan:
     """
     for name in config.source:
         task.domain(name)
-    sources = config.source or tuple(name for name, domain in task.domains.items() if len(domain.train))
+    sources = config.source or _trainable(task)
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
     row_cap = min(config.source_rows, *map(len, train.values()))

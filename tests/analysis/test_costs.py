@@ -159,3 +159,32 @@ def test_few_draws_give_no_aggregates_and_no_bands(small: Callable[..., Study]) 
     assert {law.reason for law in result.evidence.laws if law.method == "target-only" and law.target} == {
         "one draw, a band needs two"
     }
+
+
+def test_a_failed_fit_leaves_out_its_costs(result: StudyResult) -> None:
+    """A chain whose source failed, while what starts from it was answered from the store."""
+    from dataclasses import replace
+
+    start = next(
+        fit.start.content for cell, fit in result.plan.fits.items() if cell.method == "source-then-target" and fit.start
+    )
+    outcome = replace(result.outcome, failed={start: "FitError: no memory"})
+    scores = Scores(outcome)
+    bills = Bills(scores, result.backbone, result.store)
+    known = {(one.method, one.shots) for one in costs(scores, bills)}
+    assert ("target-only", 8) in known
+    assert ("source-then-target", 8) not in known
+    assert learning_laws(scores, bills)
+
+
+def test_a_part_that_fails_costs_no_other(result: StudyResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowres.analysis import gather
+
+    def broken(*_: object) -> None:
+        raise ValueError("no such words")
+
+    monkeypatch.setattr(gather.diagnosis, "words", broken)
+    found = gather.gather(result.outcome, result.engine, result.store)
+    assert found.notes == ["words could not be made: ValueError: no such words"]
+    assert found.words == []
+    assert found.forecasts == result.evidence.forecasts != []

@@ -53,3 +53,9 @@ def test_log_odds_are_those_of_the_paper() -> None:
     assert odds[0, 0] == pytest.approx(np.log(9 / 4) - np.log(2 / 11))
     assert variance[0, 0] == pytest.approx(1 / 9 + 1 / 2)
     assert odds[1] == pytest.approx(-odds[0])
+
+
+def test_no_word_is_left() -> None:
+    names, parts = shift_measures.word_counts(["!", "?"], [":-)"] * 9)
+    assert names == []
+    assert [part.shape for part in parts] == [(2, 0), (9, 0)]
