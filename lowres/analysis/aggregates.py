@@ -12,7 +12,7 @@ from lowres.analysis.measure import Column, Scores, column_of, reference
 from lowres.analysis.summary import Estimate
 from lowres.methods.catalogue import METHODS
 from lowres.scoring.forecasts import confidence
-from lowres.stats.paired import interquartile_mean, probability_of_improvement
+from lowres.stats.paired import interquartile_mean, interquartile_means, probability_of_improvement
 from lowres.stats.variance import Floats
 
 LEAST_DRAWS = 3
@@ -35,21 +35,20 @@ def aggregates(scores: Scores) -> list[Aggregate]:
         values = _draws(scores, own)
         if values is None or values.shape[1] < LEAST_DRAWS:
             continue
+        resampled = _resampled(values, "method", method, shots)
         against, improvement = reference(shots), None
         other = _draws(scores, [column_of(against, *pair, shots) for pair in pairs]) if method != against else None
         if other is not None and other.shape[1] >= LEAST_DRAWS:
-            picks = _resampled(other, "reference", method, shots)
-            again = zip(_resampled(values, "method", method, shots), picks, strict=True)
+            again = zip(resampled, _resampled(other, "reference", method, shots), strict=True)
             improvement = _estimate(
                 probability_of_improvement(values, other),
                 np.array([probability_of_improvement(one, two) for one, two in again]),
             )
-        means = np.array([interquartile_mean(one) for one in _resampled(values, "method", method, shots)])
         found.append(
             Aggregate(
                 method=method,
                 shots=shots,
-                interquartile_mean=_estimate(interquartile_mean(values), means),
+                interquartile_mean=_estimate(interquartile_mean(values), interquartile_means(resampled)),
                 against=against if improvement else None,
                 improvement=improvement,
             )

@@ -138,7 +138,7 @@ def _law(
 def measured(
     scores: Scores, bills: Bills, against: Against, budgets: list[list[Column]]
 ) -> tuple[list[float], Floats, list[LawPoint]]:
-    """Cost of each budget, rising; scores [draws, budgets] over the draws that all have; means with their intervals."""
+    """Cost of each budget, by rising labels; scores [draws, budgets] over the draws that all have; means with their intervals."""
     metric = find_metric(scores.outcome.plan.task.metric)
     kept = [columns for columns in budgets if bills.of(columns) is not None]
     flat = [column for columns in kept for column in columns]
@@ -151,15 +151,15 @@ def measured(
         assert bill is not None
         own = blocks[begin : begin + len(columns)]
         begin += len(columns)
-        parts.append((bill[against], np.mean([one.theta for one in own], axis=0), columns))
-    parts.sort(key=lambda part: part[0])
+        parts.append((bill, np.mean([one.theta for one in own], axis=0), columns))
+    parts.sort(key=lambda part: part[0]["labels"])
     points = []
-    for x, _, columns in parts:
+    for bill, _, columns in parts:
         level = mean_over(scores, columns)
         assert level is not None
         one = interval(level, bounds=metric.bounds)
-        points.append(LawPoint(x=x, mean=one.mean, low=one.low, high=one.high))
-    return [x for x, _, _ in parts], np.stack([values for _, values, _ in parts], axis=1), points
+        points.append(LawPoint(x=bill[against], mean=one.mean, low=one.low, high=one.high))
+    return [bill[against] for bill, _, _ in parts], np.stack([values for _, values, _ in parts], axis=1), points
 
 
 def _mean_scores(scores: Scores, columns: list[Column]) -> Floats | None:

@@ -120,9 +120,14 @@ def worst_pair(means: Sequence[tuple[Name, float]]) -> tuple[Name, float]:
 
 def interquartile_mean(scores: Floats) -> float:
     """Mean of the middle half of all scores (Agarwal et al. 2021, arXiv 2108.13264)."""
+    return float(interquartile_means(np.asarray(scores, dtype=np.float64)[None])[0])
+
+
+def interquartile_means(samples: Floats) -> Floats:
+    """That of each of several sets of scores, [sets] from [sets, ...]."""
     from scipy.stats import trim_mean
 
-    return float(trim_mean(np.asarray(scores, dtype=np.float64).ravel(), 0.25))
+    return np.asarray(trim_mean(samples.reshape(len(samples), -1), 0.25, axis=1), dtype=np.float64)
 
 
 def probability_of_improvement(method: Floats, reference: Floats) -> float:
