@@ -49,4 +49,4 @@ def gather(outcome: Outcome, engine: Engine, store: Store) -> Evidence:
             raise
         except Exception as error:  # whatever its kind: the part is missing, the results are not
             notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return Evidence(**found, notes=notes)
+    return Evidence.model_validate({**found, "notes": notes})
