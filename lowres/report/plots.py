@@ -222,7 +222,7 @@ def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) 
     up = Scale.over(heights, HEIGHT - BOTTOM, TOP)
     frame, bottom = _Frame(across, up), HEIGHT - BOTTOM
     for tick in up.ticks():
-        frame.body.append(_stroke([(LEFT, up(tick)), (WIDTH - RIGHT, up(tick))], "grid"))
+        frame.body.append(_stroke([(LEFT, up(tick)), (WIDTH - RIGHT, up(tick))], "guide"))
         frame.body.append(element("text", amount(tick), x=LEFT - 5, y=up(tick) + 4, class_="soft", text_anchor="end"))
     for spot, text in x.at or [(tick, amount(tick)) for tick in across.ticks()]:
         frame.body.append(_stroke([(across(spot), bottom), (across(spot), bottom + 4)], "axis"))
