@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lowres.analysis.summary import Estimate, Score
 from lowres.errors import clean
+from lowres.report import tables
 from lowres.report.svg import bdi
 from lowres.report.tables import MISSING, estimate, number
 
@@ -44,7 +45,7 @@ class Grid:
     heads: int = 2
     words: frozenset[int] = frozenset({0, 1})
     marks: bool = False
-    """Whether its rows can be linked to: ``r0``, ``r1`` …"""
+    """Whether its rows can be linked to, as ``r0``, ``r1`` …, and stay on one line each."""
     kind = "grid"
 
     def __post_init__(self) -> None:
@@ -139,17 +140,17 @@ def count(value: float | None, digits: int = 0, link: str = "") -> Cell:
 
 def span(found: Estimate | Score | None, digits: int = 3, link: str = "") -> Cell:
     """A mean with its interval."""
-    if found is None:
-        return Cell(MISSING)
-    return Cell(estimate(found, digits), ",".join(map(raw, (found.mean, found.low, found.high))), link)
+    return Cell(estimate(found, digits), _three(found), link if found else "")
 
 
 def share(found: Estimate | None) -> Cell:
-    """A share of one, in percent."""
-    if found is None:
-        return Cell(MISSING)
-    text = f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]".replace("-", "−")
-    return Cell(text, ",".join(map(raw, (found.mean, found.low, found.high))))
+    """A share of one with its interval, in percent."""
+    return Cell(tables.percent(found), _three(found))
+
+
+def whole(found: Estimate | None) -> Cell:
+    """A count with its interval."""
+    return Cell(tables.whole(found), _three(found))
 
 
 def percent(value: float | None, digits: int = 0) -> Cell:
@@ -189,3 +190,7 @@ def rest(found: Sequence[object], most: int = MOST_ROWS) -> str:
 def folded(title: Markup | str, blocks: Sequence[Block], fold: bool) -> tuple[Block, ...]:
     """The blocks, closed under a title where there are many."""
     return (Fold(title, tuple(blocks)),) if fold and blocks else tuple(blocks)
+
+
+def _three(found: Estimate | Score | None) -> str:
+    return ",".join(map(raw, (found.mean, found.low, found.high))) if found else ""

@@ -21,9 +21,9 @@ from lowres.report.blocks import (
     rest,
     words,
 )
-from lowres.report.svg import cut, key
-from lowres.report.tables import number
-from lowres.report.transfer import Study
+from lowres.report.study import Study
+from lowres.report.svg import key
+from lowres.report.tables import cut, number
 
 LONGEST = 240
 """Characters of a text that are shown."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,9 +18,10 @@ from lowres.errors import clean
 from lowres.report import diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
-from lowres.report.sentences import sentences, verdicts
+from lowres.report.sentences import sentences, short, verdicts
+from lowres.report.study import Study
+from lowres.report.svg import bdi
 from lowres.report.tables import MISSING, READING, heading, number
-from lowres.report.transfer import Study
 
 FOLDER = Path(__file__).with_name("page")
 KEY_DIGITS = 12
@@ -44,11 +46,20 @@ def render(summary: Summary, evidence: Evidence | None = None, records: Iterable
         style=Markup(style),
         script=Markup(script),
         heading=heading(summary),
-        sentences=sentences(summary, evidence),
-        verdicts=verdicts(summary),
+        sentences=[parted(line, summary) for line in sentences(summary, evidence)],
+        verdicts=[parted(line, summary) for line in verdicts(summary)],
         sections=list(_sections(study, evidence or Evidence())),
         end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",
     )
+
+
+def parted(line: str, summary: Summary) -> Markup:
+    """A sentence in which names that may run from right to left keep that to themselves."""
+    study = summary.study
+    names = {short(name) for name in (*study.domains, *study.sources, *study.targets)}
+    foreign = sorted((name for name in names if not name.isascii()), key=len, reverse=True)
+    pieces = re.split("(" + "|".join(map(re.escape, foreign)) + ")", line) if foreign else [line]
+    return Markup().join(bdi(piece) if piece in names else piece for piece in pieces)
 
 
 @cache
@@ -88,7 +99,7 @@ def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
 
 
 def _warnings(summary: Summary, evidence: Evidence) -> Section | None:
-    lines = tuple(clean(line) for line in (*summary.warnings, *evidence.notes))
+    lines = tuple(parted(clean(line), summary) for line in (*summary.warnings, *evidence.notes))
     return Section("warnings", "Warnings", lines, ()) if lines else None
 
 

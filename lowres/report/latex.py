@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lowres.analysis.summary import Estimate, Summary
+from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.tables import MISSING, Table, estimate, heading, percent, tables
+from lowres.report.tables import Table, estimate, heading, percent, tables, whole
 
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -66,13 +66,9 @@ def _transfer(summary: Summary) -> Table:
             estimate(one.gain),
             estimate(one.net_transfer),
             percent(one.recovery),
-            _count(one.labels_saved),
+            whole(one.labels_saved),
         )
         for one in summary.transfer
     )
     header = ("pair", "method", "shots", "gain", "net transfer", "recovery", "labels saved")
     return Table("What transfer wins", header, rows)
-
-
-def _count(found: Estimate | None) -> str:
-    return f"{found.mean:.0f} [{found.low:.0f}, {found.high:.0f}]" if found else MISSING

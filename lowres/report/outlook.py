@@ -25,9 +25,10 @@ from lowres.report.blocks import (
     span,
     words,
 )
+from lowres.report.study import Study
 from lowres.report.svg import amount, key
 from lowres.report.tables import MISSING, metric_name, number
-from lowres.report.transfer import START, Study
+from lowres.report.transfer import START
 
 UNITS: dict[Against, str] = {"labels": "target labels", "seconds": "training seconds", "flops": "training FLOPs"}
 CURVE = 24

@@ -13,7 +13,6 @@ from lowres.report.svg import (
     Scale,
     Words,
     amount,
-    cut,
     drawable,
     element,
     image,
@@ -23,6 +22,7 @@ from lowres.report.svg import (
     place,
     style_of,
 )
+from lowres.report.tables import cut
 
 WIDTH = 328
 HEIGHT = 214
@@ -107,18 +107,24 @@ def heat_map(
 ) -> Markup:
     """Rows × columns with a value in each field. A full dot says that the interval excludes 0, an empty one that not."""
     wide = max(len(rows), len(columns)) > WIDE_HEAT
-    across, down, left, top = (52, 30, 92, 44) if wide else (62, 44, 78, 44)
-    longest = 11 if wide else 9
+    across, down, left, top = (52, 30, 92, 92) if wide else (62, 44, 78, 44)
+    longest = 13 if wide else 9
     body = [element("text", "source ↓  target →", x=0, y=12, class_="soft")]
     for number, column in enumerate(columns):
         middle = left + across * (number + 0.5)
-        body.append(element("text", name(column, longest - 2), x=middle, y=top - 8, text_anchor="middle"))
+        if wide:
+            turned = f"translate({place(middle)} {top - 8}) rotate(-45)"
+            body.append(element("text", name(column, longest), transform=turned))
+        else:
+            body.append(element("text", name(column, longest - 2), x=middle, y=top - 8, text_anchor="middle"))
     for line, row in enumerate(rows):
         y = top + down * line
         body.append(element("text", name(row, longest), x=left - 6, y=y + down / 2 + 4, text_anchor="end"))
         for number, column in enumerate(columns):
             body.append(_heat(fields.get((row, column)), left + across * number, y, across, down, not wide))
-    return image(words, max(WIDTH, left + across * len(columns) + 2), top + down * len(rows) + 4, body)
+    return image(
+        words, max(WIDTH, left + across * len(columns) + (50 if wide else 2)), top + down * len(rows) + 4, body
+    )
 
 
 def lines(
@@ -139,13 +145,16 @@ def lines(
     places = [point[0] for point in points] + [spot for spot, _ in x.at] + [rule.value for rule in upright]
     frame = _frame(places, heights, x, y)
     for rule in rules:
-        _lying(frame, rule)
+        ends = [(LEFT, frame.y(rule.value)), (WIDTH - RIGHT, frame.y(rule.value))]
+        frame.body.append(_stroke(ends, "rule", "5 3" if rule.name else "1 3"))
     for rule in upright:
         _standing(frame, rule)
     for one in kept:
         frame.body.extend(_band(frame, one))
     for one in kept:
         frame.body.extend(_line(frame, one))
+    for rule in (rule for rule in rules if rule.name):
+        frame.body.append(element("text", rule.name, x=LEFT + 40, y=frame.y(rule.value) - 4, class_="small soft over"))
     return image(words, WIDTH, HEIGHT, frame.body)
 
 
@@ -222,7 +231,7 @@ def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) 
     up = Scale.over(heights, HEIGHT - BOTTOM, TOP)
     frame, bottom = _Frame(across, up), HEIGHT - BOTTOM
     for tick in up.ticks():
-        frame.body.append(_stroke([(LEFT, up(tick)), (WIDTH - RIGHT, up(tick))], "grid"))
+        frame.body.append(_stroke([(LEFT, up(tick)), (WIDTH - RIGHT, up(tick))], "guide"))
         frame.body.append(element("text", amount(tick), x=LEFT - 5, y=up(tick) + 4, class_="soft", text_anchor="end"))
     for spot, text in x.at or [(tick, amount(tick)) for tick in across.ticks()]:
         frame.body.append(_stroke([(across(spot), bottom), (across(spot), bottom + 4)], "axis"))
@@ -233,15 +242,6 @@ def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) 
     turned = f"translate(10 {place((TOP + bottom) / 2)}) rotate(-90)"
     frame.body.append(element("text", cut(y.label, 28), transform=turned, class_="soft", text_anchor="middle"))
     return frame
-
-
-def _lying(frame: _Frame, rule: Rule) -> None:
-    height = frame.y(rule.value)
-    frame.body.append(_stroke([(LEFT, height), (WIDTH - RIGHT, height)], "rule", "5 3" if rule.name else "1 3"))
-    if rule.name:
-        frame.body.append(
-            element("text", rule.name, x=WIDTH - RIGHT, y=height - 4, class_="small soft", text_anchor="end")
-        )
 
 
 def _standing(frame: _Frame, rule: Rule) -> None:

@@ -8,7 +8,10 @@ from lowres.analysis.evidence import Evidence, Law
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import hundredths, metric_name, percent
+from lowres.report.tables import cut, hundredths, metric_name, percent, transfer_of
+
+LONGEST = 40
+"""Characters of a name in a sentence."""
 
 
 def sentences(summary: Summary, evidence: Evidence | None = None) -> list[str]:
@@ -26,14 +29,19 @@ def verdicts(summary: Summary) -> list[str]:
     whose = "" if method == "source-then-target" else f" ({method})"
     return [
         clean(
-            f"{target}{whose}: "
+            f"{short(target)}{whose}: "
             + "; ".join(
-                f"{'at' if place else 'with'} {shots}{'' if place else ' labels a class'} {_said(summary, of)}"
+                f"{'at' if place else 'with'} {shots}{'' if place else ' labels a class'}{',' * (len(of) > 1)} {_said(summary, of)}"
                 for place, (shots, of) in enumerate(budgets.items())
             )
         )
         for target, budgets in found.items()
     ]
+
+
+def short(domain: str) -> str:
+    """A domain's name as sentences use it."""
+    return cut(clean(domain), LONGEST)
 
 
 def spokesman(summary: Summary) -> str | None:
@@ -50,12 +58,6 @@ def points(value: float) -> str:
 def bounds(found: Estimate) -> str:
     """An interval in hundredths."""
     return f"[{hundredths(found.low)}, {hundredths(found.high)}]"
-
-
-def transfer_of(summary: Summary, method: str | None, source: str, target: str, shots: int) -> Transfer | None:
-    """What a method wins on a pair."""
-    wanted = (method, source, target, shots)
-    return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)
 
 
 def _said(summary: Summary, found: list[Verdict]) -> str:
@@ -86,7 +88,7 @@ def _how_many(some: list[Verdict], found: list[Verdict]) -> str:
 
 def _most(some: list[Verdict]) -> str:
     """The first one, with its difference."""
-    return f"{'' if len(some) == 1 else 'most '}{some[0].source} ({points(some[0].difference.mean)})"
+    return f"{'' if len(some) == 1 else 'most '}{short(some[0].source or '')} ({points(some[0].difference.mean)})"
 
 
 def _one(verdict: Verdict, transfer: Transfer | None) -> str:
@@ -116,14 +118,14 @@ def _falls(summary: Summary) -> str:
     if len(summary.shift) == 1:
         return _single_fall(worst, metric)
     shown = sum(one.source_drop.low > 0 for one in summary.shift)
-    tail = f"most from {worst.source} to {worst.target}: {points(drop.mean)} of {metric} {bounds(drop)}."
+    tail = f"most from {short(worst.source)} to {short(worst.target)}: {points(drop.mean)} of {metric} {bounds(drop)}."
     if not shown:
         return f"On none of {len(summary.shift)} pairs is a fall shown; the mean falls {tail}"
     return f"The score falls on {shown} of {len(summary.shift)} pairs (95 % interval above 0), {tail}"
 
 
 def _single_fall(one: Shift, metric: str) -> str:
-    drop, way = one.source_drop, f"From {one.source} to {one.target}"
+    drop, way = one.source_drop, f"From {short(one.source)} to {short(one.target)}"
     if drop.low > 0:
         return f"{way} the score falls by {points(drop.mean)} of {metric} {bounds(drop)}."
     if drop.high < 0:
@@ -181,7 +183,7 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
     if most is None or most.labels_saved is None:
         return ""
     return (
-        f"the source is worth the most from {most.source} to {most.target}: {most.method} with {most.shots} labels a class"
+        f"the source is worth the most from {short(most.source)} to {short(most.target)}: {most.method} with {most.shots} labels a class"
         f" does what {most.labels_saved.mean:.0f} target labels alone would"
     )
 
@@ -192,7 +194,7 @@ def _ready(summary: Summary) -> str:
     method = recommended(summary.study.methods, shots)
     if method is None:
         return ""
-    targets = list(_some(summary.study.targets))
+    targets = _some([short(name) for name in summary.study.targets])
     return f"ready for use in best/: {method} at {shots} labels a class for {', '.join(targets)}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from lowres.errors import clean
+from lowres.report.tables import cut
 
 MOST, MOST_LOG = 1e9, 1e30
 """A number further from 0 is drawn as if it were this, the latter on a logarithmic scale."""
@@ -41,11 +42,6 @@ def name(text: str, longest: int = 99) -> Markup:
     if isinstance(text, Markup):
         return text
     return escape(clean(cut(text, longest))) if text.isascii() else element("tspan", cut(text, longest), class_="n")
-
-
-def cut(text: str, longest: int) -> str:
-    """The text, with an ellipsis where it is longer."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -82,19 +78,20 @@ class Scale:
     @staticmethod
     def over(values: Iterable[float], start: float, end: float, *, log: bool = False, air: float = 0.06) -> Scale:
         """Room for all values that can be drawn, with some air at both ends."""
-        most = MOST_LOG if log else MOST
-        kept = [min(max(value, -most), most) for value in values if drawable(value) and (value > 0 or not log)]
-        low, high = (min(kept), max(kept)) if kept else (0.0, 1.0)
+        least, most = (1 / MOST_LOG, MOST_LOG) if log else (-MOST, MOST)
+        kept = [min(max(value, least), most) for value in values if drawable(value) and (value > 0 or not log)]
+        low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
         if log:
             low, high = math.log10(low), math.log10(high)
         if high - low < 1e-6:
-            low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
+            air_alone = 0.05 * max(abs(low), 1e-3)
+            low, high = low - air_alone, high + air_alone
         spread = air * (high - low)
         return Scale(low - spread, high + spread, start, end, log)
 
     def __call__(self, value: float) -> float:
         """Where a value lies; what is outside lies on the edge."""
-        value = math.log10(max(value, 1e-12)) if self.log else value
+        value = math.log10(max(value, 1 / MOST_LOG)) if self.log else value
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 

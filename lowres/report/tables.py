@@ -59,6 +59,11 @@ def heading(summary: Summary) -> str:
     )
 
 
+def cut(text: str, longest: int) -> str:
+    """The text, with an ellipsis where it is longer."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def metric_name(metric: str) -> str:
     """A metric as people write it: ``macro-F1``."""
     return metric.replace("_f1", "-F1")
@@ -82,6 +87,13 @@ def estimate(found: Estimate | Score | None, digits: int = 3) -> str:
     if found is None:
         return MISSING
     return f"{number(found.mean)} [{number(found.low, digits)}, {number(found.high, digits)}]"
+
+
+def whole(found: Estimate | None) -> str:
+    """A count: ``48 [16, 72]``."""
+    if found is None:
+        return MISSING
+    return f"{found.mean:.0f} [{found.low:.0f}, {found.high:.0f}]".replace("-", "−")
 
 
 def percent(found: Estimate | None) -> str:
@@ -140,7 +152,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
             _score(summary, method, source, target, shots) or _score(summary, method, None, target, shots)
             for shots in budgets
         ]
-        transfer = _transfer(summary, method, source, target, most)
+        transfer = transfer_of(summary, method, source, target, most)
         if any(scores):
             cells = (estimate(score, digits=2) for score in scores)
             rows.append((method, *cells, percent(transfer.recovery) if transfer else MISSING))
@@ -181,6 +193,7 @@ def _tones(found: Sequence[tuple[Estimate | None, ...]], begin: int, above: Tone
     }
 
 
-def _transfer(summary: Summary, method: str, source: str, target: str, shots: int) -> Transfer | None:
+def transfer_of(summary: Summary, method: str | None, source: str, target: str, shots: int) -> Transfer | None:
+    """What a method wins on a pair; None where that was not measured."""
     wanted = (method, source, target, shots)
     return next((one for one in summary.transfer if (one.method, one.source, one.target, one.shots) == wanted), None)

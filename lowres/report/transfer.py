@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
 from lowres.analysis.evidence import Aggregate
-from lowres.analysis.summary import Estimate, Score, Summary, Transfer
+from lowres.analysis.summary import Estimate, Transfer
 from lowres.report import plots
 from lowres.report.blocks import (
     Block,
@@ -18,90 +16,22 @@ from lowres.report.blocks import (
     Gallery,
     Grid,
     Part,
-    Records,
     Section,
     count,
     figure,
-    folded,
     pair,
     pair_text,
     percent,
     share,
     span,
+    whole,
     words,
 )
-from lowres.report.svg import Words, key
-from lowres.report.tables import MISSING, hundredths, metric_name, number
+from lowres.report.study import MOST, OPEN, Study
+from lowres.report.svg import key
+from lowres.report.tables import hundredths, number
 
-OPEN = 12
-"""Pairs whose charts stand open; of more, those of each target are folded."""
-MOST = 40
-"""Charts of one kind in a page at most."""
 START, CEILING = "source-only", "target-full"
-
-
-@dataclass
-class Study:
-    """What the sections draw on: the summary, its scores by column, the records, and a style for every method."""
-
-    summary: Summary
-    records: Records
-    _images: int = field(default=0)
-
-    @cached_property
-    def scores(self) -> dict[tuple[str, str | None, str, int | None], Score]:
-        """By method, source, target, shots."""
-        return {(one.method, one.source, one.target, one.shots): one for one in self.summary.scores}
-
-    @cached_property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Those that were measured, as the summary lists them."""
-        found = [(one.source, one.target) for one in self.summary.shift]
-        found += [(one.source, one.target) for one in self.summary.transfer]
-        return list(dict.fromkeys(found))
-
-    @property
-    def metric(self) -> str:
-        """The primary metric's name for people."""
-        return metric_name(self.summary.study.metric)
-
-    @cached_property
-    def styles(self) -> dict[str, int]:
-        """A number a method, which fixes its colour, shape and dashes everywhere."""
-        return {name: place for place, name in enumerate(self.summary.study.methods)}
-
-    def style(self, method: str) -> int:
-        """Of a method, also of one that the study does not name."""
-        return self.styles.setdefault(method, len(self.styles))
-
-    def score(self, method: str, source: str | None, target: str, shots: int | None) -> Score | None:
-        """Of a column; of a method that uses no source, whatever source is asked for."""
-        return self.scores.get((method, source, target, shots)) or self.scores.get((method, None, target, shots))
-
-    def words(self, title: str, about: str) -> Words:
-        """What a new image of the page is called."""
-        self._images += 1
-        return Words(f"i{self._images}", title, about)
-
-    def by_target(self, figures: Iterable[tuple[str, Figure]], many: bool | None = None) -> tuple[Block, ...]:
-        """Figures as one gallery, or, where the study has many pairs, folded by target."""
-        groups: dict[str, list[Figure]] = {}
-        shown, left = 0, 0
-        for target, one in figures:
-            if shown < MOST or len(self.pairs) <= MOST:
-                groups.setdefault(target, []).append(one)
-                shown += 1
-            else:
-                left += 1
-        if not groups:
-            return ()
-        note = f"{left} more charts are left out; their numbers are in the table." if left else ""
-        if len(self.pairs) <= OPEN if many is None else not many:
-            return (Gallery(tuple(one for group in groups.values() for one in group), note=note),)
-        blocks: list[Block] = []
-        for target, group in groups.items():
-            blocks += folded(pair(None, target), [Gallery(tuple(group))], True)
-        return (*blocks, Gallery((), note=note)) if note else tuple(blocks)
 
 
 def falls(study: Study) -> Section | None:
@@ -309,7 +239,7 @@ def _verdicts(study: Study) -> Grid:
 def _worth(study: Study, one: Transfer) -> plots.Range:
     found = one.labels_saved
     assert found is not None
-    text = f"{found.mean:.0f} [{found.low:.0f}, {found.high:.0f}]".replace("-", "−")
+    text = whole(found).text
     name = f"{one.source} · {one.method} · {one.shots}"
     return plots.Range(name, found.mean, found.low, found.high, text, style=study.style(one.method))
 
@@ -323,19 +253,12 @@ def _wide(found: Sequence[Transfer]) -> bool:
 
 def _saved(study: Study, found: Sequence[Transfer]) -> Grid:
     rows = tuple(
-        (words(one.source), words(one.target), words(one.method), count(one.shots), _labels(one.labels_saved))
+        (words(one.source), words(one.target), words(one.method), count(one.shots), whole(one.labels_saved))
         for one in found
     )
     header = ("source", "target", "method", "labels a class", "target labels alone")
     origin = "summary.json, transfer; from the records of the method, of target-only at every budget and of target-full on that target."
     return Grid("labels-saved", "Labels saved", header, rows, origin, heads=3, words=frozenset({0, 1, 2}))
-
-
-def _labels(found: Estimate | None) -> Cell:
-    if found is None:
-        return Cell(MISSING)
-    text = f"{found.mean:.0f} [{found.low:.0f}, {found.high:.0f}]".replace("-", "−")
-    return Cell(text, f"{found.mean:.5g},{found.low:.5g},{found.high:.5g}")
 
 
 def _aggregates(study: Study, found: Sequence[Aggregate]) -> tuple[Block, ...]:

@@ -22,9 +22,10 @@ from lowres.report.blocks import (
     span,
     words,
 )
+from lowres.report.study import Study
 from lowres.report.svg import key
 from lowres.report.tables import number
-from lowres.report.transfer import START, Study
+from lowres.report.transfer import START
 
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 """Shown in the table of risks; the measured point nearest to each."""

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const hear = document.querySelector(".hear");
+  const hear = document.querySelector("[role=status]");
   const empty = "–";
   const raw = (cell) => (cell.dataset.v ? cell.dataset.v.split(",") : null);
   const text = (cell) => cell.textContent.trim();
