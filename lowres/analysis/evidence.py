@@ -235,6 +235,10 @@ class Evidence(BaseModel):
     map: list[Place] = []
     notes: list[str] = []
 
+    def without_texts(self) -> Evidence:
+        """The same without a text of the data; single words stay."""
+        return self.model_copy(update={"flips": [one.model_copy(update={"text": "(left out)"}) for one in self.flips]})
+
     def to_json(self) -> str:
         """The text of ``evidence.json``."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"

@@ -97,6 +97,9 @@ def plan(
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
+    texts: Annotated[
+        bool, typer.Option(help="html: quote texts of the data; without them a report can be passed on.")
+    ] = True,
 ) -> None:
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
@@ -111,7 +114,10 @@ def report(
         terminal.show(summary, console())
         return
     if format == "html":
-        put(html.render(summary, read_evidence(folder), read_records(folder)))
+        evidence = read_evidence(folder)
+        if evidence is not None and not texts:
+            evidence = evidence.without_texts()
+        put(html.render(summary, evidence, read_records(folder)))
         return
     renderers = {"markdown": markdown.render, "json": Summary.to_json, "latex": latex.render, "csv": csv.render}
     put(renderers[format](summary))

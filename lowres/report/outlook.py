@@ -25,6 +25,7 @@ from lowres.report.blocks import (
     span,
     words,
 )
+from lowres.report.sentences import short
 from lowres.report.study import Study
 from lowres.report.svg import amount, key
 from lowres.report.tables import MISSING, metric_name, number
@@ -94,12 +95,12 @@ def laws(study: Study, evidence: Evidence) -> Section | None:
     special = [
         (target, figure)
         for source, target, group in _law_pairs(study, groups)
-        if (figure := _law_figure(study, group, pair(source, target)))
+        if (figure := _law_figure(study, group, pair(source, target) if source else short(target)))
     ]
     entries = key((name, study.style(name), "line") for name in dict.fromkeys(one.method for one in found))
     lead = (
-        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band, not drawn where it"
-        " is refused. The upright line is where a doubling stops bringing a point.",
+        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws),"
+        " not drawn where it is refused. The upright line is where a doubling stops bringing a point.",
     )
     blocks = (Gallery(tuple(general), key=entries), *study.by_target(special), _law_table(found))
     return Section("laws", "Where more stops paying", lead, blocks)
@@ -122,11 +123,10 @@ def forecasts(study: Study, evidence: Evidence) -> Section | None:
         (
             words(one.source), words(one.target), words(one.rule), words(metric_name(one.metric)), span(one.predicted),
             figure(one.measured, link=study.records.link(START, one.source, one.target, 0)),
-            words(MISSING if one.measured is None else "yes" if one.predicted.low <= one.measured <= one.predicted.high else "no"),
         )
         for one in first(found)
     )  # fmt: skip
-    header = ("source", "target", "rule", "metric", "forecast", "measured", "inside the interval")
+    header = ("source", "target", "rule", "metric", "forecast", "measured")
     origin = "evidence.json, forecasts; the measured score links to its records." + rest(found)
     grid = Grid(
         "forecast",
@@ -135,11 +135,12 @@ def forecasts(study: Study, evidence: Evidence) -> Section | None:
         rows,
         origin,
         heads=3,
-        words=frozenset({0, 1, 2, 3, 6}),
+        words=frozenset({0, 1, 2, 3}),
     )
     lead = (
         "What source-only was expected to score in the target, without one target label. On the line of equals a forecast"
-        " was right; above it the model did better than was said.",
+        " was right; above it the model did better than was said. An interval says how well the rule's answer is known, not"
+        " how right the rule is.",
     )
     return Section(
         "forecasts", "Forecasts beside the measured score", lead, (Gallery(tuple(figures), key=entries), grid)
@@ -147,7 +148,7 @@ def forecasts(study: Study, evidence: Evidence) -> Section | None:
 
 
 def choices(study: Study, evidence: Evidence) -> Section | None:
-    """Which method to take without a look at target test rows, and what that costs."""
+    """Which method to take without a target test label, and what that costs."""
     found = evidence.choices
     if not found:
         return None
@@ -167,7 +168,8 @@ def choices(study: Study, evidence: Evidence) -> Section | None:
     )
     grid = Grid("choice", "Picked and best methods", header, rows, origin, words=frozenset({0, 1, 3, 4, 5}))
     lead = (
-        "What each rule would have picked for a target, none of which looks at a target test row, and how far that is from the best.",
+        "What each rule would have picked for a target, none of which looks at a target test label, and how far that is"
+        " from the best.",
     )
     return Section("choices", "Choosing a method", lead, (grid,))
 
@@ -182,16 +184,16 @@ def _budget(shots: int | None) -> str:
 
 def _law_pairs(
     study: Study, groups: dict[tuple[str | None, str | None, Against], list[Law]]
-) -> Iterator[tuple[str, str, list[Law]]]:
+) -> Iterator[tuple[str | None, str, list[Law]]]:
     """Laws against labels on each pair, those without a source beside the others of their target."""
     for source, target, against in groups:
         if target is None or source is None or against != "labels":
             continue
         yield source, target, [*groups[source, target, against], *groups.get((None, target, against), [])]
-    sources = {target for source, target, _ in groups if source is not None}
+    with_source = {target for source, target, _ in groups if source is not None}
     for source, target, against in groups:
-        if target is not None and source is None and against == "labels" and target not in sources:
-            yield target, target, groups[source, target, against]
+        if target is not None and source is None and against == "labels" and target not in with_source:
+            yield None, target, groups[source, target, against]
 
 
 def _law_figure(study: Study, group: Sequence[Law], caption: Markup | str | None = None) -> Figure | None:

@@ -172,10 +172,14 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
     """Where labels stop paying, for the recommended method or target labels alone, over all pairs before any of them."""
     method = recommended(summary.study.methods, max(summary.study.shots, default=0))
     fitted = [one for one in laws if one.against == "labels" and one.method in (method, "target-only")]
-    order = sorted(fitted, key=lambda one: (one.pays_until is None, one.target is not None, one.method != method))
+    order = sorted(fitted, key=lambda one: (one.reason is not None, one.target is not None, one.method != method))
     law = next(iter(order), None)
-    if law is not None and law.pays_until is not None:
-        return f"beyond about {law.pays_until:,.0f} target labels, twice as many bring {law.method} less than one point"
+    if law is not None and law.reason is None:
+        where = "" if law.target is None else f" for {short(law.target)}"
+        if law.pays_until is None:
+            largest = max(point.x for point in law.points)
+            return f"{largest:,.0f} target labels are not yet where twice as many bring {law.method} less than one point{where}"
+        return f"beyond about {law.pays_until:,.0f} target labels, twice as many bring {law.method} less than one point{where}"
     if law is not None and law.reason:
         return f"how many labels are worth buying is not said ({law.reason})"
     saved = [one for one in summary.transfer if one.labels_saved is not None and one.method == spokesman(summary)]
@@ -194,8 +198,10 @@ def _ready(summary: Summary) -> str:
     method = recommended(summary.study.methods, shots)
     if method is None:
         return ""
-    targets = _some([short(name) for name in summary.study.targets])
-    return f"ready for use in best/: {method} at {shots} labels a class for {', '.join(targets)}"
+    scored = {one.target for one in summary.scores if (one.method, one.shots) == (method, shots)}
+    targets = _some([short(name) for name in summary.study.targets if name in scored])
+    made = ", ".join(targets)
+    return f"ready for use in best/: {method} at {shots} labels a class for {made}" if made else ""
 
 
 def _some(names: list[str], most: int = 4) -> Iterator[str]:

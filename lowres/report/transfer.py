@@ -281,7 +281,8 @@ def _aggregates(study: Study, found: Sequence[Aggregate]) -> tuple[Block, ...]:
     origin = "evidence.json, aggregates: over all pairs and draws of a method and budget (Agarwal et al. 2021)."
     grid = Grid("aggregates", "Robust averages", header, rows, origin, words=frozenset({0, 3}))
     lead = (
-        "The interquartile mean leaves the best and the worst quarter out. Improvement: how often a draw beats the reference's.",
+        "The interquartile mean leaves the best and the worst quarter out. Improvement: how often a draw beats the reference's."
+        " These intervals are over draws alone, and so too narrow for other test rows.",
     )
     figures = (Gallery((Figure(svg, "Interquartile mean · labels a class"),)),) if svg is not None else ()
     return (Part("Robust averages", lead, (*figures, grid)),)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from lowres.analysis.evidence import Evidence
@@ -253,8 +254,8 @@ def test_the_command_shows_what_the_folder_holds(tmp_path: Path) -> None:
     found, whole, records = studies.study()
     (tmp_path / "summary.json").write_text(found.to_json())
 
-    def shown() -> str:
-        result = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "html"])
+    def shown(*more: str) -> str:
+        result = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "html", *more])
         assert result.exit_code == 0, result.stderr
         return result.stdout.strip()
 
@@ -262,6 +263,10 @@ def test_the_command_shows_what_the_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "evidence.json").write_text(whole.to_json())
     (tmp_path / "cells.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert shown() == html.render(found, whole, records).strip()
+    quoted = [str(escape(one.text)) for one in whole.flips]
+    assert quoted
+    assert all(text in shown() for text in quoted)
+    assert not any(text in shown("--no-texts") for text in quoted)
     for name, text in (("cells.jsonl", '{"method": 1}\n'), ("evidence.json", '{"schema": 2}')):
         (tmp_path / name).write_text(text)
         wrong = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "html"])
