@@ -201,7 +201,7 @@ class Study:
 
         Raises:
             UserError: A domain that cannot be used, or too few texts.
-            FitError: No fit could be trained.
+            FitError: A fit could not be trained; the others are kept.
         """
         task, config = self.task, self.config
         plan = source_plan(config, task)
@@ -222,8 +222,8 @@ class Study:
         outcome = run_plan(
             plan, self.engine, self.environment, self.store, origin, force=config.force, progress=progress
         )
-        if len(outcome.failed) == len(plan.distinct):
-            raise FitError(f"no fit could be trained: {next(iter(outcome.failed.values()))}")
+        for error in outcome.failed.values():
+            raise FitError(f"{len(outcome.failed)} of {len(plan.distinct)} source fits failed: {error}")
         name_of_backbone = self.backbone.hub_id or self.backbone.name
         return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
 

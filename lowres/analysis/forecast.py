@@ -24,6 +24,10 @@ MOST_CELLS = 20_000_000
 """Numbers of the expected confusion matrices of all test groups and draws; where it takes more they are left out."""
 
 
+MOST_AGREEING = 50
+"""Draws whose pairs are compared; with more of them agreement is left out."""
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What each draw of source-only says on one set of rows."""
@@ -48,6 +52,12 @@ class Answers:
         """Pseudo-values of the means of ``values`` [draws, rows], [draws, groups]."""
         ones = np.ones(values.shape[1])
         return pseudo_values(np.stack([self.sums(np.stack([row, ones], axis=1)) for row in values]), share)
+
+    def without(self, values: Floats) -> tuple[Floats, Floats]:
+        """Means of ``values`` [k, rows] over all rows but those of each group, [k, groups], and how many rows those are."""
+        sums, rows = self.sums(values.T), np.bincount(self.groups)
+        left = len(self.groups) - rows
+        return (values.sum(axis=1)[:, None] - sums.T) / left, left.astype(np.float64)
 
 
 def forecasts(scores: Scores) -> list[Forecast]:
@@ -98,7 +108,7 @@ def predict(targets: Targets, source: Answers, target: Answers, metric: Metric) 
         both = zip(source.probabilities, target.probabilities, strict=True)
         theta = np.array([rules.FORECASTS[name](targets, before, after) for before, after in both])
         found[name] = own, Block(theta, other.pseudo)
-    if len(heats) > 1:
+    if 1 < len(heats) <= MOST_AGREEING:
         found["agreement"] = _agreement(targets, source, target)
     found["mean"] = _mean([own for own, _ in found.values()]), _mean([other for _, other in found.values()])
     for name, quantity in found.items():
@@ -166,31 +176,21 @@ def _sure(heats: list[float], answers: Answers) -> Floats:
 
 
 def _agreement(targets: Targets, source: Answers, target: Answers) -> Pair:
-    """``rules.agreement`` with pseudo-values: everything it needs are sums over rows."""
-    draws = len(source.probabilities)
+    """``rules.agreement`` with pseudo-values: everything it needs are shares of rows, and so known without any group."""
     theta = rules.agreement(targets, source.probabilities, target.probabilities)
     right = np.stack([hits(targets, draw)[:, 0] for draw in source.probabilities])
     before, after = _agreeing(source), _agreeing(target)
+    lifted = rules.probit(right.mean(axis=1), right.shape[1])[:, None]
+    fallen = rules.probit(before.mean(axis=1), before.shape[1]).mean()
     fixed = rules.probit(after.mean(axis=1), after.shape[1]).mean()
-    lifted = (
-        rules.probit(right.mean(axis=1), right.shape[1]) - rules.probit(before.mean(axis=1), before.shape[1]).mean()
+    agreed, rows = source.without(before)
+    own = rules.probit(source.without(right)[0], rows) + fixed - rules.probit(agreed, rows).mean(axis=0)
+    agreed, rows = target.without(after)
+    other = lifted + rules.probit(agreed, rows).mean(axis=0) - fallen
+    first, second = (
+        theta[:, None] + (without.shape[1] - 1) * (theta[:, None] - rules.normal(without)) for without in (own, other)
     )
-    pairs = len(before)
-
-    def of_source(sums: Floats, draw: int) -> Floats:
-        rows = sums[..., -1]
-        height = fixed - rules.probit(sums[..., :pairs] / rows[..., None], rows[..., None]).mean(axis=-1)
-        return rules.normal(rules.probit(sums[..., pairs + draw] / rows, rows) + height)
-
-    def of_target(sums: Floats, draw: int) -> Floats:
-        rows = sums[..., -1:]
-        return rules.normal(lifted[draw] + rules.probit(sums[..., :-1] / rows, rows).mean(axis=-1))
-
-    own = source.sums(np.concatenate([before, right, np.ones((1, right.shape[1]))]).T)[None]
-    other = target.sums(np.concatenate([after, np.ones((1, after.shape[1]))]).T)[None]
-    first = [pseudo_values(own, functools.partial(of_source, draw=draw))[0] for draw in range(draws)]
-    second = [pseudo_values(other, functools.partial(of_target, draw=draw))[0] for draw in range(draws)]
-    return Block(np.zeros(draws), np.stack(first)), Block(theta, np.stack(second))
+    return Block(np.zeros(len(theta)), first), Block(theta, second)
 
 
 def _agreeing(answers: Answers) -> Floats:

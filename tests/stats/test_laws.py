@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -88,6 +88,7 @@ def test_refusals_say_why() -> None:
         law.at(np.array([1025.0]))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.1, 10))
 def test_units_of_x_do_not_matter(seed: int, unit: float) -> None:
     scores = made(seed, (0.9, 1.2, 0.5))
