@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import lowres
 from lowres import settings
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.gather import gather
@@ -57,8 +58,16 @@ class StudyResult:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What it shows beyond the summary; made when first asked for."""
-        return gather(self.outcome, self.engine, self.store)
+        """What it shows beyond the summary; made when first asked for, unless the run folder has it from the same fits."""
+        study = f"{self.plan.hash(self.outcome.environment)} {lowres.__version__}"
+        if not self.outcome.trained and not self.outcome.failed:
+            try:
+                kept = Evidence.model_validate_json((self.folder / "evidence.json").read_bytes())
+            except (OSError, ValueError):
+                kept = Evidence()
+            if kept.is_of(study):
+                return kept
+        return gather(self.outcome, self.engine, self.store).sealed(study)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a cell: its coordinates, keys and metrics."""

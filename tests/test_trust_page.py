@@ -11,7 +11,7 @@ import pytest
 from lowres.scoring.calibration import conformal_level, label_sets, risk_by_coverage, scaled, temperature
 from lowres.scoring.metrics import calibration_error, find_metric
 from lowres.scoring.operating import design_effect, labels_needed, lower_bound
-from lowres.scoring.shift_measures import label_shift, log_odds, of_labels, unseen_words, word_counts
+from lowres.scoring.shift_measures import label_shift, log_odds, of_labels
 
 PAGE = " ".join((Path(__file__).parent.parent / "docs" / "trust.md").read_text(encoding="utf-8").split())
 
@@ -77,8 +77,5 @@ def test_shift() -> None:
     truth, answers = np.repeat([0, 1], 10), np.array([0] * 9 + [1] * 7 + [0] * 4)
     fall = of_labels(truth, np.eye(2)[answers], target, find_metric("accuracy"))
     assert fall == pytest.approx(0.09)
-    words, (own, other) = word_counts(["the good film"], ["the good phone"], rarest=1)
-    assert len(words) == 4
-    assert unseen_words(own.toarray()[0], other.toarray()[0]) == pytest.approx(1 / 3)
     odds, _ = log_odds(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([1.0, 2.0]))
     said(f"ln(9/4) − ln(2/11) = {odds[0, 0]:.2f}", ".66 at .2 / .8: .09", ".5 / .5 and .2 / .8: .3")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lowres import seeds
 from lowres.analysis.summary import Estimate
 
 Against = Literal["labels", "seconds", "flops"]
@@ -234,6 +235,19 @@ class Evidence(BaseModel):
     choices: list[Choice] = []
     map: list[Place] = []
     notes: list[str] = []
+    seal: str = ""
+    """Of the content and of the study it was made for."""
+
+    def sealed(self, study: str) -> Evidence:
+        """The same, so that a later run can tell whether it is whole and of this study."""
+        return self.model_copy(update={"seal": self._seal(study)})
+
+    def is_of(self, study: str) -> bool:
+        """Whether it was made for this study and nothing in it changed since."""
+        return self.seal == self._seal(study)
+
+    def _seal(self, study: str) -> str:
+        return seeds.digest("evidence", study, self.model_dump_json(exclude={"seal"}))
 
     def without_texts(self) -> Evidence:
         """The same without a text of the data; single words stay."""

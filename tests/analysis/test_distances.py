@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import f1_score
 
+from lowres import results
 from lowres.analysis.distances import FOLDS, _folds, distances
+from lowres.analysis.evidence import Evidence
 from lowres.analysis.gather import gather
 from lowres.analysis.measure import Scores
 from lowres.data.rows import Rows
@@ -77,11 +81,31 @@ def test_no_group_straddles_a_fold_and_none_is_empty() -> None:
 
 
 def test_evidence_is_written_and_read_again(small: Callable[..., Study]) -> None:
-    from lowres.analysis.evidence import Evidence
-
     study = small()
     result = study.run()
     written = Evidence.model_validate_json((result.folder / "evidence.json").read_bytes())
-    assert written == result.evidence == gather(result.outcome, study.engine, study.store)
+    assert written == result.evidence
+    assert written.model_copy(update={"seal": ""}) == gather(result.outcome, study.engine, study.store)
     assert len(written.distances) == 2
     assert len(written.forecasts) == 12
+
+
+def test_evidence_of_the_same_fits_is_kept(small: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = small().run()
+    path = first.folder / "evidence.json"
+    made = []
+
+    def counted(*of: Any) -> Evidence:
+        made.append(of)
+        return gather(*of)
+
+    monkeypatch.setattr(results, "gather", counted)
+    assert small().run().evidence == first.evidence
+    assert not made
+    text = path.read_text()
+    changed = json.loads(text)
+    changed["distances"][0]["words"] /= 2
+    path.write_text(json.dumps(changed))
+    assert small().run().evidence == first.evidence
+    assert len(made) == 1
+    assert path.read_text() == text
