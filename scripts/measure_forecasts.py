@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def forecasts(runs: list[Run]) -> pd.DataFrame:
-    """One row a run, pair, rule and metric, with the score in the source as the rule ``no drop``."""
+    """One row a pair, rule and metric, of the first run that has it; the score in the source is the rule ``no drop``."""
     rows = []
     for run in runs:
         for one in run.evidence.forecasts:
@@ -93,6 +93,7 @@ def forecasts(runs: list[Run]) -> pd.DataFrame:
                 said = run.inside(one.source)
                 rows.append((run.name, one.source, one.target, "no drop", "accuracy", said, one.measured))
     found = pd.DataFrame(rows, columns=["task", "source", "target", "rule", "metric", "said", "measured"])
+    found = found.drop_duplicates(["task", "source", "target", "rule", "metric"])
     return found.assign(error=found.said - found.measured)
 
 
@@ -141,13 +142,13 @@ def correlations(runs: list[Run]) -> Table:
         ("unseen", "unseen words"),
         ("labels", "label shares"),
     ):
-        points = [
-            (getattr(one, name), fall[run.name, one.source, one.target])
-            for run in runs
+        points = {
+            (run.name, one.source, one.target): (getattr(one, name), fall[run.name, one.source, one.target])
+            for run in reversed(runs)
             for one in run.evidence.distances
             if (run.name, one.source, one.target) in fall
-        ]
-        x, y = np.array(points, dtype=float).T
+        }
+        x, y = np.array(list(points.values()), dtype=float).T
         shown = len(points) > 2 and x.std() > 0 and y.std() > 0
         rank = stats.spearmanr(x, y) if shown else None
         rows.append(
