@@ -165,7 +165,10 @@ def test_every_readme_command_parses() -> None:
         while words and not words[0].startswith("-") and hasattr(place, "commands"):
             assert words[0] in place.commands, line
             place = place.commands[words.pop(0)]
-        known = {option for parameter in place.params for option in parameter.opts} | {"--help", "-h"}
+        known = {option for parameter in place.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+            "--help",
+            "-h",
+        }
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, line
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lowres.cli.flags import Column
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 models = typer.Typer(no_args_is_help=True)
@@ -47,6 +48,10 @@ def models_rank(
         typer.Option(help="Backbones, separated by commas; default: all in the cache.", show_default=False),
     ] = None,
     rows: Annotated[int, typer.Option(help="Training rows a domain.")] = 500,
+    text_column: Column = None,
+    label_column: Column = None,
+    domain_column: Column = None,
+    group_column: Column = None,
     json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.", show_default=False)] = False,
 ) -> None:
     """Rank backbones for a task by LogME on frozen features of training rows, the best first. Trains nothing."""
@@ -55,10 +60,17 @@ def models_rank(
     from rich.table import Table
     from rich.text import Text
 
+    from lowres.data.task import load_task
     from lowres.library import rank_backbones
 
+    loaded = load_task(
+        task, text_column=text_column, label_column=label_column, domain_column=domain_column, group_column=group_column,
+        progress=DownloadProgress(),
+    )  # fmt: skip
+    for line in loaded.notes:
+        say(line)
     names = [name.strip() for name in (backbone or "").split(",") if name.strip()]
-    found = rank_backbones(task, names, rows=rows, progress=DownloadProgress())
+    found = rank_backbones(loaded, names, rows=rows, progress=DownloadProgress())
     if json:
         facts = [
             {"backbone": one.backbone, "parameters": one.parameters, "logme": one.mean, "domains": one.by_domain}

@@ -41,7 +41,7 @@ def explain(
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
 ) -> None:
-    """Show what each word adds to the label's logit, by integrated gradients (pip install 'lowres[explain]').
+    """Show what each word adds to the label's logit, by integrated gradients (extra: explain).
 
     With --task and --compare: the words whose weight for one label (the last unless --label names it) changes most from
     one domain to another.

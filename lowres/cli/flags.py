@@ -1,4 +1,4 @@
-"""Flags of ``run`` and ``plan``, made from the fields of ``StudyConfig``: one source for default, type and help."""
+"""Flags of every command on a study, made from the fields of ``StudyConfig``: one source for default, type and help."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 NO_FLAG = frozenset({"task", "lora", "recipe"})
+Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 STUDY_ONLY = frozenset({"source", "target", "shots", "seeds", "methods", "limit", "out"})
 """Fields that a command on a single fit has no use for."""
 

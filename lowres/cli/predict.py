@@ -63,7 +63,7 @@ def predict(
     model = load_classifier(adapter, backbone=backbone)
     promise = None if min_precision is None else model.operating(min_precision)
     threshold = promise.threshold if promise else 0.0
-    rows_read, abstained, faults, named = 0, 0, 0, list[str]()
+    rows_read, abstained, faults, named, wrong_encoding = 0, 0, 0, list[str](), False
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
@@ -74,6 +74,7 @@ def predict(
             out.flush()
             rows_read += len(chunk)
             bad = [str(number) for number, _, fault in chunk if fault is not None]
+            wrong_encoding |= any(fault == "not UTF-8" for _, _, fault in chunk)
             faults, named = faults + len(bad), (named + bad)[:NAMED_ROWS]
     if min_precision is not None and promise and model.counted:
         read = rows_read - faults
@@ -82,6 +83,8 @@ def predict(
     if faults:
         more = ", …" if faults > NAMED_ROWS else ""
         say(f"could not be read, marked in the output: {faults} of the rows ({', '.join(named)}{more})")
+        if wrong_encoding:
+            say("texts have to be UTF-8 here; to convert a file: iconv -f WINDOWS-1252 -t UTF-8 FILE")
         raise typer.Exit(1)
 
 

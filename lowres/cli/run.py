@@ -103,12 +103,16 @@ def report(
 ) -> None:
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
-    from lowres.errors import unknown_name
+    from lowres.errors import UserError, unknown_name
     from lowres.report import csv, html, latex, markdown, terminal
     from lowres.report.folder import read_evidence, read_records, read_summary
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+    if format != "html" and not texts:
+        raise UserError(
+            "--no-texts is for --format html", got=f"--format {format}", hint="no other format quotes texts"
+        )
     summary = read_summary(folder)
     if format == "table":
         terminal.show(summary, console())

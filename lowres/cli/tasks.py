@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lowres.cli.flags import Column
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ WIDE_SCREEN = 100
 """Columns where stdout is no terminal: titles of tasks and names of labels are cut as little as may be."""
 
 tasks = typer.Typer(no_args_is_help=True)
-Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 
 
 @tasks.command("ls")

@@ -59,7 +59,8 @@ def recovery(numerator: Quantity, denominator: Quantity, *, level: float = 0.95)
     """
     below = interval(denominator, level=level)
     if below.low <= 0:
-        text = f"target drop {below.mean:.3f} [{below.low:.3f}, {below.high:.3f}] is not shown to be above 0"
+        drop, *ends = (f"{value:.3f}".replace("0.", ".", 1) for value in (below.mean, below.low, below.high))
+        text = f"target drop {drop} [{', '.join(ends)}] is not shown to be above 0".replace("-", "−")
         return Ratio(None, text)
     found = moments([numerator, denominator])
     above = interval(numerator, level=level)
