@@ -57,7 +57,7 @@ def _risks(study: Study, found: Sequence[RiskCurve]) -> tuple[Block, ...]:
     charts = ((target, one) for target, one in _risk_figures(study, found, list(others)))
     lead = (
         "Share of wrong answers when only the surest rows are answered. Where the curve of the target lies above that of"
-        " the source, the model is less sure of itself than it seems.",
+        " the source, its confidence says less there.",
     )
     rows = tuple(
         (
