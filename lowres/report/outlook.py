@@ -64,7 +64,7 @@ def costs(study: Study, evidence: Evidence) -> Section | None:
             figures.append(Figure(svg, title))
     rows = tuple(
         (
-            words(one.method), Cell("all") if one.shots is None else count(one.shots), count(one.labels), count(one.seconds, 1),
+            words(one.method), Cell("all") if one.shots is None else count(one.shots), count(one.labels), Cell(amount(one.seconds), raw(one.seconds)),
             Cell(amount(one.flops), raw(one.flops)), figure(one.score),
         )
         for one in found
@@ -205,7 +205,9 @@ def _law_figure(study: Study, group: Sequence[Law], caption: Markup | str | None
         if curve and curve[-1] != one.curve[-1]:
             curve = [*curve, one.curve[-1]]
         shown.append(
-            plots.Line(one.method, style, [(p.x, p.mean, p.low, p.high) for p in curve if p.x > 0], marks=False)
+            plots.Line(
+                one.method, style, [(p.x, p.mean, p.low, p.high) for p in curve if p.x > 0], marks=False, loose=True
+            )
         )
         shown.append(
             plots.Line(one.method, style, [(p.x, p.mean, p.low, p.high) for p in one.points if p.x > 0], joined=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -50,6 +50,8 @@ class Line:
     points: Sequence[tuple[float, float, float | None, float | None]]
     marks: bool = True
     joined: bool = True
+    loose: bool = False
+    """Whether its band may leave the chart."""
 
 
 @dataclass(frozen=True)
@@ -130,25 +132,24 @@ def heat_map(
 def lines(
     words: Words, shown: Sequence[Line], x: Axis, y: Axis, *, rules: Sequence[Rule] = (), upright: Sequence[Rule] = ()
 ) -> Markup | None:
-    """Lines with bands; ``rules`` lie, ``upright`` stand. None where nothing can be drawn."""
-    kept = [
-        Line(
-            one.name, one.style, [point for point in one.points if drawable(point[0], point[1])], one.marks, one.joined
-        )
-        for one in shown
-    ]
-    points = [point for one in kept for point in one.points]
-    if not points:
+    """Lines with bands; ``rules`` lie, ``upright`` stand where there are points. None where nothing can be drawn."""
+    kept = [replace(one, points=[spot for spot in one.points if drawable(spot[0], spot[1])]) for one in shown]
+    places = [spot[0] for one in kept for spot in one.points]
+    if not places:
         return None
     rules = [rule for rule in rules if drawable(rule.value)]
-    heights = [value for point in points for value in point[1:] if value is not None] + [rule.value for rule in rules]
-    places = [point[0] for point in points] + [spot for spot, _ in x.at] + [rule.value for rule in upright]
+    upright = [rule for rule in upright if min(places) <= rule.value <= max(places)]
+    heights = [rule.value for rule in rules]
+    for one in kept:
+        seen = [spot[1:2] if one.loose else spot[1:] for spot in one.points]
+        heights += [value for values in seen for value in values if value is not None]
+    places += [spot for spot, _ in x.at]
     frame = _frame(places, heights, x, y)
     for rule in rules:
         ends = [(LEFT, frame.y(rule.value)), (WIDTH - RIGHT, frame.y(rule.value))]
         frame.body.append(_stroke(ends, "rule", "5 3" if rule.name else "1 3"))
-    for rule in upright:
-        _standing(frame, rule)
+    for number, rule in enumerate(upright):
+        _standing(frame, rule, HEIGHT - BOTTOM - 5 - 11 * number)
     for one in kept:
         frame.body.extend(_band(frame, one))
     for one in kept:
@@ -244,13 +245,14 @@ def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) 
     return frame
 
 
-def _standing(frame: _Frame, rule: Rule) -> None:
+def _standing(frame: _Frame, rule: Rule, height: float) -> None:
+    """An upright line, with its name at a height."""
     left = frame.x(rule.value)
     end = left > WIDTH * 0.6
     frame.body.append(_stroke([(left, TOP), (left, HEIGHT - BOTTOM)], "rule", "2 3"))
     text_anchor = "end" if end else "start"
     frame.body.append(
-        element("text", rule.name, x=left + (-4 if end else 4), y=HEIGHT - BOTTOM - 5, class_="small soft", text_anchor=text_anchor)
+        element("text", rule.name, x=left + (-4 if end else 4), y=height, class_="small soft over", text_anchor=text_anchor)
     )  # fmt: skip
 
 

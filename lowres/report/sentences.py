@@ -27,16 +27,7 @@ def verdicts(summary: Summary) -> list[str]:
         if one.source is not None and one.target is not None and one.method == method and one.shots:
             found.setdefault(one.target, {}).setdefault(one.shots, []).append(one)
     whose = "" if method == "source-then-target" else f" ({method})"
-    return [
-        clean(
-            f"{short(target)}{whose}: "
-            + "; ".join(
-                f"{'at' if place else 'with'} {shots}{'' if place else ' labels a class'}{',' * (len(of) > 1)} {_said(summary, of)}"
-                for place, (shots, of) in enumerate(budgets.items())
-            )
-        )
-        for target, budgets in found.items()
-    ]
+    return [clean(f"{short(target)}{whose}: {_budgets(summary, budgets)}") for target, budgets in found.items()]
 
 
 def short(domain: str) -> str:
@@ -58,6 +49,19 @@ def points(value: float) -> str:
 def bounds(found: Estimate) -> str:
     """An interval in hundredths."""
     return f"[{hundredths(found.low)}, {hundredths(found.high)}]"
+
+
+def _budgets(summary: Summary, budgets: dict[int, list[Verdict]]) -> str:
+    """What is said at each budget; what no difference is shown to, and from, is said once."""
+    parts = list[str]()
+    for shots, found in budgets.items():
+        said = _said(summary, found)
+        whole = f" to {found[0].against} shown" + (" from any source" if len(found) > 1 else "")
+        if any(whole in part for part in parts):
+            said = said.replace(whole, " shown")
+        begin = f"at {shots}" if parts else f"with {shots} labels a class"
+        parts.append(f"{begin}{',' * (len(found) > 1)} {said}")
+    return "; ".join(parts)
 
 
 def _said(summary: Summary, found: list[Verdict]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -26,13 +25,12 @@ def show(summary: Summary, console: Console) -> None:
         for part in parts(table, console.width):
             console.print(_rich(part))
         for line in table.note.splitlines():
-            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
+            _hang(console, "  ", line, style="dim")
         console.print()
-    lines = verdicts(summary)
-    if lines:
-        console.print(_named("Verdict", lines, "bold", ""))
+    for place, line in enumerate(verdicts(summary)):
+        _hang(console, "Verdict  " if place == 0 else " " * len("Verdict  "), line)
     for line in summary.warnings:
-        console.print(_named("note:", [clean(line)], "dim", "dim"))
+        _hang(console, "note: ", clean(line), style="dim")
 
 
 def parts(table: Table, width: int) -> Iterator[Table]:
@@ -82,14 +80,13 @@ def _widths(table: Table) -> list[int]:
     return [max(cell_len(line[place]) for line in lines) for place in range(len(table.header))]
 
 
-def _named(name: str, lines: Iterable[str], style: str, text: str) -> RichTable:
-    """Lines behind a name, folded under themselves."""
-    made = RichTable.grid(padding=(0, 2 if name == "Verdict" else 1, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for place, line in enumerate(lines):
-        made.add_row(Text(name if place == 0 else "", style=style), Text(line, style=text))
-    return made
+def _hang(console: Console, head: str, text: str, style: str = "") -> None:
+    """A line behind a head, folded under itself."""
+    folded = Text(text).wrap(console, max(console.width - len(head), NARROW))
+    for place, line in enumerate(folded):
+        line.rstrip()
+        begin = Text(head if place == 0 else " " * len(head), style=style or "bold")
+        console.print(begin.append(line.plain, style=style))
 
 
 def _rich(table: Table) -> RichTable:

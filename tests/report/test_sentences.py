@@ -103,6 +103,14 @@ def test_one_line_a_target_over_its_budgets() -> None:
     )
 
 
+def test_what_no_difference_is_shown_to_is_said_once() -> None:
+    found = studies.study(("a", "b"), shots=(0, 4, 16, 32))[0]
+    assert sentences.verdicts(found)[0] == (
+        "b: with 4 labels a class no difference to target-only shown (could have seen 2.1 points); at 16 no difference shown"
+        " (could have seen 2.1 points); at 32 no difference shown (could have seen 2.1 points)"
+    )
+
+
 def test_sources_that_cost_are_named() -> None:
     found = studies.study(("a", "b", "c", "d"))[0]
     places = [number for number, one in enumerate(found.verdicts) if (one.target, one.shots) == ("b", 8)]

@@ -35,6 +35,14 @@ def test_it_fits(domains: tuple[str, ...], width: int) -> None:
         assert max(cell_len(line.rstrip()) for line in text.splitlines()) <= width
 
 
+def test_folded_lines_hang_under_their_beginning() -> None:
+    text = shown(studies.study(shots=(0, 2, 4, 8, 16, 32))[0])
+    after = text[text.index("Verdict  ") : text.index("note: ")].splitlines()
+    assert len(after) > 6
+    assert all(line.startswith(" " * 9) for line in after[1:])
+    assert not any(line.endswith(" ") for line in after)
+
+
 def test_nothing_is_lost_where_a_table_is_parted() -> None:
     found = studies.study(shots=(0, 2, 4, 8, 16, 32, 64, 128))[0]
     for table in tables(found):
