@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from lowres.data.tokens import Tokens
-from lowres.models.backbone import Backbone
-from lowres.training.fit import Engine
+if TYPE_CHECKING:
+    from lowres.data.tokens import Tokens
+    from lowres.models.backbone import Backbone
+    from lowres.training.fit import Engine
 
 ENGINES: Final = {
     "fleet": "all ready fits of a wave in one computation",
