@@ -263,13 +263,14 @@ class Study:
         ]
         if outcome.trained and self.engine.notice:
             outcome.warnings.append(self.engine.notice)
+        scores = Scores(outcome)
         result = StudyResult(
-            outcome,
+            scores,
             self.engine,
             self.backbone,
             self.store,
             self.folder,
-            summarise(outcome, self.backbone.hub_id or self.backbone.name),
+            summarise(scores, self.backbone.hub_id or self.backbone.name),
         )
         if self.team.rank == 0:
             result.write(origin)

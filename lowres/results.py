@@ -16,6 +16,7 @@ import lowres
 from lowres import settings
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.gather import gather
+from lowres.analysis.measure import Scores
 from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
@@ -25,6 +26,7 @@ from lowres.models.abstention import Counted
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
+from lowres.report.folder import read_evidence
 from lowres.scoring.metrics import find_metric
 from lowres.scoring.operating import operating_steps
 from lowres.study.config import safe_stem
@@ -43,13 +45,18 @@ CHECK_TEXTS = 8
 class StudyResult:
     """What a study found, and its models."""
 
-    outcome: Outcome
+    scores: Scores
     engine: Engine
     backbone: Backbone
     store: Store
     folder: Path
     """The run folder."""
     summary: Summary
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the run left."""
+        return self.scores.outcome
 
     @property
     def plan(self) -> Plan:
@@ -62,12 +69,12 @@ class StudyResult:
         study = f"{self.plan.hash(self.outcome.environment)} {lowres.__version__}"
         if not self.outcome.trained and not self.outcome.failed:
             try:
-                kept = Evidence.model_validate_json((self.folder / "evidence.json").read_bytes())
-            except (OSError, ValueError):
-                kept = Evidence()
-            if kept.is_of(study):
+                kept = read_evidence(self.folder)
+            except UserError:
+                kept = None  # damaged: made again
+            if kept is not None and kept.is_of(study):
                 return kept
-        return gather(self.outcome, self.engine, self.store).sealed(study)
+        return gather(self.scores, self.engine, self.store).sealed(study)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a cell: its coordinates, keys and metrics."""

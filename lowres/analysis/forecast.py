@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.analysis.evidence import Forecast
-from lowres.analysis.measure import Scores, start_of
+from lowres.analysis.measure import Scores, estimate_of, start_of
 from lowres.analysis.summary import Estimate
 from lowres.data.rows import Rows
 from lowres.scoring import forecasts as rules
 from lowres.scoring.calibration import scaled, temperature
 from lowres.scoring.metrics import Floats, Metric, Probabilities, Targets, find_metric, hits, share
-from lowres.stats.variance import Block, Quantity, block, interval, pseudo_values
+from lowres.stats.variance import Block, Quantity, block, group_sums, interval, pseudo_values
 
 MOST_CELLS = 20_000_000
 """Numbers of the expected confusion matrices of all test groups and draws; where it takes more they are left out."""
@@ -44,9 +44,7 @@ class Answers:
 
     def sums(self, values: Floats) -> Floats:
         """Sums of ``values`` [rows, k] over each group, [groups, k]."""
-        found = np.zeros((int(self.groups.max()) + 1, values.shape[1]))
-        np.add.at(found, self.groups, values)
-        return found
+        return group_sums(values, self.groups)
 
     def pseudo(self, values: Floats) -> Floats:
         """Pseudo-values of the means of ``values`` [draws, rows], [draws, groups]."""
@@ -127,8 +125,7 @@ def accuracy(targets: Targets, answers: Answers) -> Estimate:
 
 def estimate(quantity: Quantity, bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
     """The 95 % interval of a share, or of another score with bounds."""
-    found = interval(quantity, bounds=bounds)
-    return Estimate(mean=found.mean, low=found.low, high=found.high)
+    return estimate_of(interval(quantity, bounds=bounds))
 
 
 Pair = tuple[Block, Block]

@@ -13,17 +13,17 @@ from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
 from lowres.errors import StoreError
-from lowres.study.runner import Outcome
 from lowres.study.store import Store
 from lowres.training.fit import Engine
 
 
-def gather(outcome: Outcome, engine: Engine, store: Store) -> Evidence:
+def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
     """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only.
 
     A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
     """
-    scores, recipe = Scores(outcome), outcome.plan.config.recipe
+    outcome = scores.outcome
+    recipe = outcome.plan.config.recipe
     bills = Bills(scores, engine.backbone, store)
     parts: dict[str, Callable[[], list[Any]]] = {
         "aggregates": lambda: aggregates(scores),

@@ -26,7 +26,7 @@ from lowres.analysis.summary import (
 from lowres.methods.catalogue import METHODS
 from lowres.scoring.metrics import Metric, find_metric
 from lowres.stats import curves, paired, shift
-from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, interval
+from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, group_sums, interval
 from lowres.study.runner import Outcome
 
 Column = tuple[str, str | None, str, int | None]
@@ -69,10 +69,8 @@ class Scores:
         place = (content, domain)
         if place not in self._sums:
             rows = self._metric.statistics(self.outcome.targets(domain), self.outcome.probabilities[place])
-            groups, position = np.unique(np.array(self.outcome.plan.test_rows[domain].groups), return_inverse=True)
-            sums = np.zeros((len(groups), rows.shape[1]))
-            np.add.at(sums, position, rows)
-            self._sums[place] = sums
+            _, position = np.unique(np.array(self.outcome.plan.test_rows[domain].groups), return_inverse=True)
+            self._sums[place] = group_sums(rows, position)
         return self._sums[place]
 
     @cached_property
@@ -88,9 +86,10 @@ class Scores:
         return {}
 
 
-def summarise(outcome: Outcome, backbone: str) -> Summary:
+def summarise(scores: Scores, backbone: str) -> Summary:
     """Everything the study says in numbers; ``backbone`` is its name for people."""
-    plan, scores = outcome.plan, Scores(outcome)
+    outcome = scores.outcome
+    plan = outcome.plan
     task = plan.task
     seconds = {name: round(value, 3) for name, value in asdict(outcome.seconds).items()}
     return Summary(
@@ -172,8 +171,8 @@ def _shift(scores: Scores) -> Iterator[Shift]:
             source=source,
             target=target,
             metric=scores.outcome.plan.task.metric,
-            source_drop=_estimate(fall),
-            target_drop=_estimate(gap) if gap else None,
+            source_drop=estimate_of(fall),
+            target_drop=estimate_of(gap) if gap else None,
             scenario=shift.scenario(fall.mean, gap.mean) if gap else None,
         )
 
@@ -193,9 +192,9 @@ def _transfer(scores: Scores) -> Iterator[Transfer]:
             source=source,
             target=target,
             shots=shots,
-            gain=_estimate(interval([with_start[0] - with_start[1]])),
-            net_transfer=_estimate(interval([against[0] - against[1]])) if against else None,
-            recovery=_estimate(ratio.interval) if ratio.interval else None,
+            gain=estimate_of(interval([with_start[0] - with_start[1]])),
+            net_transfer=estimate_of(interval([against[0] - against[1]])) if against else None,
+            recovery=estimate_of(ratio.interval) if ratio.interval else None,
             recovery_reason=ratio.reason
             if ceiling in scores.columns
             else "the target has no rows to train a ceiling on",
@@ -217,7 +216,7 @@ def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
     if blocks is None or len(steps) < 2:
         return None
     match = curves.labels_to_match([labels for labels, _ in steps], blocks[1:], blocks[0])
-    return _estimate(match.interval) if match.interval else None
+    return estimate_of(match.interval) if match.interval else None
 
 
 def _overall(scores: Scores) -> Iterator[Overall]:
@@ -252,10 +251,10 @@ def _overall(scores: Scores) -> Iterator[Overall]:
         yield Overall(
             method=method,
             shots=shots,
-            score=_estimate(interval(level, bounds=metric.bounds)),
-            gain=_estimate(interval(gain)),
-            recovery=_estimate(ratio.interval) if ratio.interval else None,
-            net_transfer=_estimate(interval(net)) if net else None,
+            score=estimate_of(interval(level, bounds=metric.bounds)),
+            gain=estimate_of(interval(gain)),
+            recovery=estimate_of(ratio.interval) if ratio.interval else None,
+            net_transfer=estimate_of(interval(net)) if net else None,
             worst_pair=WorstPair(source=worst_source, target=worst_target, mean=lowest),
             negative_transfer_rate=paired.negative_transfer_rate(losses) if losses else None,
         )
@@ -325,7 +324,7 @@ def _verdicts(
                 source=source,
                 target=target,
                 shots=shots,
-                difference=_estimate(found.difference),
+                difference=estimate_of(found.difference),
                 p_adjusted=found.p_adjusted,
                 verdict=found.verdict,
                 minimum_detectable=found.minimum_detectable,
@@ -370,7 +369,8 @@ def _warnings(outcome: Outcome) -> list[str]:
     return [*found, *plan.task.findings.warnings]
 
 
-def _estimate(found: Interval) -> Estimate:
+def estimate_of(found: Interval) -> Estimate:
+    """An interval as results show it."""
     return Estimate(**_bounds(found))
 
 

@@ -52,16 +52,16 @@ def power(scores: Scores) -> list[Power]:
             continue
         together = mean_over(scores, own, alone) if len(own) > 1 else None
         seeds = plan.config.seeds
-        each = sorted(differences, key=lambda one: detectable([one], seeds))
+        each = sorted(((detectable([one], seeds), one) for one in differences), key=lambda one: one[0])
         found.append(
             Power(
                 method=method,
                 shots=shots,
                 pairs=len(each),
-                draws=min(len(one.theta) for one in each),
-                on_a_pair=float(np.median([detectable([one], seeds) for one in each])),
+                draws=min(len(one.theta) for one in differences),
+                on_a_pair=float(np.median([seen for seen, _ in each])),
                 over_all=detectable(together, seeds) if together and len(together[0].theta) >= LEAST_DRAWS else None,
-                draws_to_halve=draws_to_halve([each[len(each) // 2]], seeds),
+                draws_to_halve=draws_to_halve([each[len(each) // 2][1]], seeds),
             )
         )
     return found

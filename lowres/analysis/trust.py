@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.analysis.evidence import Calibration, Promise, RiskCurve, Sets
-from lowres.analysis.measure import Column, Scores
-from lowres.analysis.summary import Estimate
+from lowres.analysis.measure import Column, Scores, estimate_of
 from lowres.scoring.calibration import conformal_level, label_sets, risk_by_coverage, scaled, temperature
 from lowres.scoring.metrics import Floats, Probabilities, Targets, calibration_error, hits, share
 from lowres.scoring.operating import operating_point, operating_steps, refusal
-from lowres.stats.variance import block, interval
+from lowres.stats.variance import block, group_sums, interval
 from lowres.study.runner import Outcome
 
 METHODS = ("source-only", "target-only", "source-then-target")
@@ -210,7 +209,7 @@ def _promise(one: _Fitted, precision: float, fitted: _Domain, measured: _Domain)
         fitted_on=fitted.name,
         measured_on=measured.name,
         threshold=float(np.mean(supported)) if supported else None,
-        coverage=Estimate(mean=found.mean, low=found.low, high=found.high) if found else None,
+        coverage=estimate_of(found) if found else None,
         kept=float(right / answered) if answered else None,
         reason="one test group to measure on, two are needed"
         if lonely
@@ -224,9 +223,7 @@ def _answers(domain: _Domain, probabilities: Probabilities, held: Flags, thresho
     right = hits(domain.targets, probabilities)[:, 0]
     addends = np.stack([np.ones(len(sure)), sure, sure * right], axis=1)[held]
     _, position = np.unique(np.array(domain.groups)[held], return_inverse=True)
-    sums = np.zeros((int(position.max()) + 1, 3))
-    np.add.at(sums, position, addends)
-    return sums
+    return group_sums(addends, position)
 
 
 def _reason(reasons: list[str], draws: int, answered: bool) -> str | None:

@@ -147,6 +147,13 @@ class Moments:
         return np.asarray(np.abs(mean) <= t_quantile(0.5 + level / 2, df) * np.sqrt(variance), dtype=np.bool_)
 
 
+def group_sums(values: Floats, groups: NDArray[np.int64]) -> Floats:
+    """Sums of ``values`` [rows, k] over each group, [groups, k], from the position of each row's group, [rows]."""
+    sums = np.zeros((int(groups.max()) + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return sums
+
+
 def block(statistics: Floats, value: Value) -> Block:
     """Scores of one fit per draw, and their pseudo-values, from additive statistics of the test groups.
 

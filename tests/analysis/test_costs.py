@@ -184,7 +184,7 @@ def test_a_part_that_fails_costs_no_other(result: StudyResult, monkeypatch: pyte
         raise ValueError("no such words")
 
     monkeypatch.setattr(gather.diagnosis, "words", broken)
-    found = gather.gather(result.outcome, result.engine, result.store)
+    found = gather.gather(result.scores, result.engine, result.store)
     assert found.notes == ["words could not be made: ValueError: no such words"]
     assert found.words == []
     assert found.forecasts == result.evidence.forecasts != []

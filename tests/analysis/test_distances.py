@@ -85,7 +85,7 @@ def test_evidence_is_written_and_read_again(small: Callable[..., Study]) -> None
     result = study.run()
     written = Evidence.model_validate_json((result.folder / "evidence.json").read_bytes())
     assert written == result.evidence
-    assert written.model_copy(update={"seal": ""}) == gather(result.outcome, study.engine, study.store)
+    assert written.model_copy(update={"seal": ""}) == gather(result.scores, study.engine, study.store)
     assert len(written.distances) == 2
     assert len(written.forecasts) == 12
 
