@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from lowres import seeds
 from lowres.analysis.evidence import Aggregate, Choice
-from lowres.analysis.measure import Column, Scores, column_of, reference
+from lowres.analysis.measure import Column, Scores, column_of, methods_by_budget, reference
 from lowres.analysis.summary import Estimate
-from lowres.methods.catalogue import METHODS
 from lowres.scoring.forecasts import confidence
 from lowres.stats.paired import interquartile_mean, interquartile_means, probability_of_improvement
 from lowres.stats.variance import Floats
@@ -29,7 +26,9 @@ def aggregates(scores: Scores) -> list[Aggregate]:
     """
     plan = scores.outcome.plan
     found = []
-    for method, shots in _budgets(scores):
+    for method, shots in methods_by_budget(scores):
+        if shots is None:
+            continue
         pairs = [pair for pair in plan.pairs if column_of(method, *pair, shots) in scores.columns]
         own = [column_of(method, *pair, shots) for pair in pairs]
         values = _draws(scores, own)
@@ -68,7 +67,7 @@ def choices(scores: Scores) -> list[Choice]:
         for shots in sorted(scores.outcome.plan.config.shots):
             columns = {
                 method: column_of(method, source, target, shots)
-                for method, budget in _budgets(scores)
+                for method, budget in methods_by_budget(scores)
                 if budget == shots and column_of(method, source, target, shots) in scores.columns
             }
             values = _draws(scores, list(columns.values()))
@@ -98,15 +97,6 @@ def _sureness(scores: Scores, column: Column, source: str) -> float:
         inside = kept.get((content, source))
         each.append(float(answers.max(axis=1).mean()) if inside is None else confidence(truth, inside, answers))
     return float(np.mean(each))
-
-
-def _budgets(scores: Scores) -> Iterator[tuple[str, int]]:
-    """Methods and budgets of the study, the ceiling left out."""
-    plan = scores.outcome.plan
-    for method in plan.methods:
-        for shots in METHODS[method].budgets(sorted(plan.config.shots)):
-            if shots is not None:
-                yield method, shots
 
 
 def _draws(scores: Scores, columns: list[Column]) -> Floats | None:

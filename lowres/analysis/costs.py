@@ -10,8 +10,7 @@ import numpy as np
 
 from lowres import seeds
 from lowres.analysis.evidence import Against, Cost, Law, LawPoint
-from lowres.analysis.measure import Column, Scores, ceiling_of, column_of, mean_over
-from lowres.methods.catalogue import METHODS
+from lowres.analysis.measure import Column, Scores, ceiling_of, column_of, mean_over, methods_by_budget
 from lowres.models.backbone import Backbone
 from lowres.scoring.metrics import find_metric
 from lowres.stats import laws
@@ -171,9 +170,8 @@ def _mean_scores(scores: Scores, columns: list[Column]) -> Floats | None:
 def _everywhere(scores: Scores) -> Iterator[tuple[str, int | None, list[Column]]]:
     """Each method and budget, with its column on every pair that it was finished on."""
     plan = scores.outcome.plan
-    for method in plan.methods:
-        for shots in METHODS[method].budgets(sorted(plan.config.shots)):
-            columns = [column_of(method, source, target, shots) for source, target in plan.pairs]
-            finished = [column for column in columns if column in scores.columns]
-            if finished:
-                yield method, shots, finished
+    for method, shots in methods_by_budget(scores):
+        columns = [column_of(method, source, target, shots) for source, target in plan.pairs]
+        finished = [column for column in columns if column in scores.columns]
+        if finished:
+            yield method, shots, finished

@@ -11,16 +11,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lowres import seeds
-from lowres.analysis.summary import Estimate
+from lowres.analysis.summary import Estimate, Part
 
 Against = Literal["labels", "seconds", "flops"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Aggregate(_Part):
+class Aggregate(Part):
     """A method over all pairs of the study (Agarwal et al. 2021). Improvement: P(its draw beats the reference's draw)."""
 
     method: str
@@ -30,7 +26,7 @@ class Aggregate(_Part):
     improvement: Estimate | None
 
 
-class Cost(_Part):
+class Cost(Part):
     """What a cell of a method costs, mean over pairs and draws: target labels in all, training seconds and forward and
     backward FLOPs with everything it starts from, beside its mean score.
     """
@@ -43,7 +39,7 @@ class Cost(_Part):
     score: float
 
 
-class LawPoint(_Part):
+class LawPoint(Part):
     """A fitted law at one place, with its 95 % band."""
 
     x: float
@@ -52,7 +48,7 @@ class LawPoint(_Part):
     high: float
 
 
-class Law(_Part):
+class Law(Part):
     """score = ceiling − scale · x^−exponent of a method on a pair (source null: it uses none; target null: over all).
 
     ``points`` are measured means. ``pays_until`` is where a doubling of x stops bringing a point (0.01). Where nothing
@@ -69,7 +65,7 @@ class Law(_Part):
     reason: str | None
 
 
-class Forecast(_Part):
+class Forecast(Part):
     """The score of ``source-only`` in the target, said without target labels, beside the measured one.
 
     ``rule`` is one of ``confidence``, ``doc``, ``atc``, ``agreement`` or ``mean`` (of those). Accuracy unless ``metric``
@@ -84,7 +80,7 @@ class Forecast(_Part):
     measured: float | None
 
 
-class Distance(_Part):
+class Distance(Part):
     """How far two domains lie apart, without a model of the task.
 
     ``proxy_a`` 0 … 2; ``words``: Jensen-Shannon divergence in bits, 0 … 1; ``unseen``: share of the running words of the
@@ -103,7 +99,7 @@ class Distance(_Part):
     of_labels: float | None
 
 
-class Flip(_Part):
+class Flip(Part):
     """A target row that source-only answers wrongly and the method rightly (``mended``), or the other way round."""
 
     source: str
@@ -118,7 +114,7 @@ class Flip(_Part):
     """Of the draws that agree."""
 
 
-class Word(_Part):
+class Word(Part):
     """A word that speaks for a label otherwise in the target than in the source; weights are log odds."""
 
     source: str
@@ -129,7 +125,7 @@ class Word(_Part):
     in_target: float
 
 
-class Calibration(_Part):
+class Calibration(Part):
     """Expected calibration error before and after a temperature fitted on labelled source rows, in both domains."""
 
     method: str
@@ -143,7 +139,7 @@ class Calibration(_Part):
     target_after: float
 
 
-class RiskCurve(_Part):
+class RiskCurve(Part):
     """Share of wrong answers when only the surest rows are answered, [coverage, risk] from sure to all, mean over draws."""
 
     method: str
@@ -155,7 +151,7 @@ class RiskCurve(_Part):
     points: list[tuple[float, float]]
 
 
-class Promise(_Part):
+class Promise(Part):
     """How many rows can be answered at a precision. The threshold is fitted on one half of the groups of ``fitted_on`` and
     measured on the other half (or on the whole other domain); ``coverage`` null with a reason where the labels support
     no such promise.
@@ -175,7 +171,7 @@ class Promise(_Part):
     reason: str | None
 
 
-class Sets(_Part):
+class Sets(Part):
     """Split-conformal label sets: wanted coverage, and what they measured in the source and in the target.
 
     Fitted on one half of the source's groups and measured on the other half and the whole target. ``in_source`` null
@@ -194,7 +190,7 @@ class Sets(_Part):
     reason: str | None
 
 
-class Place(_Part):
+class Place(Part):
     """A text on the map of the domains."""
 
     domain: str
@@ -203,7 +199,7 @@ class Place(_Part):
     tsne: tuple[float, float]
 
 
-class Choice(_Part):
+class Choice(Part):
     """Which method a rule without target test labels picks, and what that costs against the best one measured (regret)."""
 
     rule: str

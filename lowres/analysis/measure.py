@@ -333,14 +333,20 @@ def _verdicts(
 
 def _compared(scores: Scores, own_start: bool = False) -> Iterator[tuple[str, str, str, int]]:
     """(method, source, target, shots) of everything that is compared with the start, methods without source too."""
+    for method, shots in methods_by_budget(scores):
+        if shots is None or (method == "source-only" and not own_start):
+            continue
+        for source, target in scores.outcome.plan.pairs:
+            if column_of(method, source, target, shots) in scores.columns:
+                yield method, source, target, shots
+
+
+def methods_by_budget(scores: Scores) -> Iterator[tuple[str, int | None]]:
+    """Each method of the study with each budget it is measured at; None for the ceiling."""
     plan = scores.outcome.plan
     for method in plan.methods:
         for shots in METHODS[method].budgets(sorted(plan.config.shots)):
-            if shots is None or (method == "source-only" and not own_start):
-                continue
-            for source, target in plan.pairs:
-                if column_of(method, source, target, shots) in scores.columns:
-                    yield method, source, target, shots
+            yield method, shots
 
 
 def column_of(method: str, source: str, target: str, shots: int | None) -> Column:

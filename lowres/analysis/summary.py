@@ -7,11 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a result: frozen, and unknown names are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Estimate(_Part):
+class Estimate(Part):
     """A mean with its 95 % interval."""
 
     mean: float
@@ -19,7 +21,7 @@ class Estimate(_Part):
     high: float
 
 
-class StudyPart(_Part):
+class StudyPart(Part):
     """What was studied."""
 
     task: str
@@ -36,7 +38,7 @@ class StudyPart(_Part):
     row_cap: int
 
 
-class FitsPart(_Part):
+class FitsPart(Part):
     """How much was trained."""
 
     cells: int
@@ -46,7 +48,7 @@ class FitsPart(_Part):
     failed: int
 
 
-class SecondsPart(_Part):
+class SecondsPart(Part):
     """Where the time went."""
 
     total: float
@@ -55,7 +57,7 @@ class SecondsPart(_Part):
     encode: float
 
 
-class Score(_Part):
+class Score(Part):
     """A method's score on a target, over draws and test groups."""
 
     method: str
@@ -69,7 +71,7 @@ class Score(_Part):
     seeds: int
 
 
-class Shift(_Part):
+class Shift(Part):
     """How far a pair falls. Target drop and scenario are null where the target has no rows to train on."""
 
     source: str
@@ -80,7 +82,7 @@ class Shift(_Part):
     scenario: Literal["classic", "observed", "unobserved", "none"] | None
 
 
-class Transfer(_Part):
+class Transfer(Part):
     """What a method wins back on a pair. ``labels_saved`` is the number of target labels in all that ``target-only``
     would need to match it; null where the measured budgets do not tell.
     """
@@ -96,7 +98,7 @@ class Transfer(_Part):
     labels_saved: Estimate | None
 
 
-class WorstPair(_Part):
+class WorstPair(Part):
     """The pair with the lowest score."""
 
     source: str
@@ -104,7 +106,7 @@ class WorstPair(_Part):
     mean: float
 
 
-class Overall(_Part):
+class Overall(Part):
     """A method over all pairs, for these domains."""
 
     method: str
@@ -117,7 +119,7 @@ class Overall(_Part):
     negative_transfer_rate: float | None
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """A method against the reference; source and target null: over all pairs."""
 
     method: str

@@ -148,7 +148,7 @@ def outline(kind: str, x: float, y: float, size: float) -> str:
 
 
 def key(entries: Iterable[tuple[str, int, str]]) -> Markup:
-    """The key of a figure as a list: (name, style, kind), of kind ``line``, ``mark`` or ``rule``."""
+    """The key of a figure as a list: (name, style, kind), of kind ``line`` or ``mark``."""
     return element(
         "ul", *(element("li", _swatch(style, kind), bdi(text)) for text, style, kind in entries), class_="key"
     )
@@ -163,11 +163,9 @@ def bdi(text: str) -> Markup:
 
 def _swatch(style: int, kind: str) -> Markup:
     body = []
-    if kind != "mark":
-        dash = DASHES[style % len(DASHES)] if kind == "line" else "4 3"
-        body.append(element("path", d="M0 7h28", class_="l", stroke_dasharray=dash))
-    if kind != "rule":
-        body.append(mark(style, 14, 7))
+    if kind == "line":
+        body.append(element("path", d="M0 7h28", class_="l", stroke_dasharray=DASHES[style % len(DASHES)]))
+    body.append(mark(style, 14, 7))
     return element("svg", *body, viewBox="0 0 28 14", width=28, height=14, class_=style_of(style), aria_hidden="true")
 
 

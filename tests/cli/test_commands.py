@@ -11,25 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from lowres.analysis.summary import Summary
 from lowres.cli.main import app
-
-QUICK = [
-    "--set",
-    "recipe.min_steps=8",
-    "--set",
-    "recipe.epochs=1",
-    "--set",
-    "recipe.max_length=24",
-    "--precision",
-    "fp32",
-]
-
-
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+from tests.cli.conftest import QUICK, call
 
 
 @pytest.fixture

@@ -6,26 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from lowres.analysis.outlook import Outlook
-from lowres.cli.main import app
+from tests.cli.conftest import QUICK, call
 from tests.conftest import toy_text
-
-QUICK = [
-    "--set",
-    "recipe.min_steps=8",
-    "--set",
-    "recipe.epochs=1",
-    "--set",
-    "recipe.max_length=24",
-    "--precision",
-    "fp32",
-]
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture

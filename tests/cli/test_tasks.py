@@ -7,19 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from lowres.cli import tasks
-from lowres.cli.main import app
 from lowres.data.spec import parse_spec
 from lowres.data.task import load_task, shipped_tasks
+from tests.cli.conftest import call
 from tests.conftest import toy_rows, write_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-data.md"
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture

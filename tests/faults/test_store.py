@@ -12,20 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
 
 from lowres.analysis.summary import Summary
-from lowres.cli.main import app
 from lowres.data import prepare
+from tests.cli.conftest import call
 from tests.faults.conftest import Command, results
 from tests.faults.test_damage import DAMAGES
 
 Made = tuple[Command, dict[str, Any], float]
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
