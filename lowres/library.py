@@ -32,7 +32,8 @@ from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
 from lowres.training.engines import make_engine
-from lowres.training.fit import Engine, Environment, Recipe
+from lowres.training.fit import Engine, Environment
+from lowres.training.recipe import Recipe
 
 
 class Study:

@@ -217,7 +217,7 @@ def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
         values = [{"task": cell.task, "domain": cell.target, "metric": metric.name, "value": value}]
     return {
         **cell.as_dict(),
-        "train_rows": sum(start.size for start in fit.chain()),
+        "train_rows": fit.rows_trained,
         "key": fit.key(outcome.environment),
         "scores": values,
     }

@@ -43,7 +43,7 @@ from lowres.models.backbone import find_backbone
 from lowres.results import write_text
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import build_config
-from lowres.training.fit import Recipe
+from lowres.training.recipe import Recipe
 
 MARKS = "<!-- bench:begin -->", "<!-- bench:end -->"
 CELLS = ("SS", "ST", "TT", "target-only", "source-then-target")

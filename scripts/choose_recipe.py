@@ -29,7 +29,8 @@ from lowres.models.device import resolve
 from lowres.results import write_text
 from lowres.scoring.metrics import find_metric
 from lowres.training.engines import ENGINES, make_engine
-from lowres.training.fit import Engine, Fit, LoRA, Part, Recipe
+from lowres.training.fit import Engine, Fit, Part
+from lowres.training.recipe import LoRA, Recipe
 
 RECIPES: dict[str, tuple[LoRA, Recipe]] = {
     "all linears, 1e-3, head 1e-2": (LoRA(linears="all"), Recipe(learning_rate=1e-3, head_learning_rate=1e-2)),

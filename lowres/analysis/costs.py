@@ -51,11 +51,19 @@ class Bills:
         return {against: float(np.mean([bill[against] for bill in each])) for against in AGAINST}
 
     def _bill(self, content: str, target: str) -> dict[Against, float] | None:
-        chain = list(self.scores.outcome.plan.distinct[content].chain())
+        chain = self.scores.outcome.plan.distinct[content].lineage()
         if any(fit.content not in self._work for fit in chain):
             return None
         seconds, flops = (sum(self._work[fit.content][place] for fit in chain) for place in (0, 1))
-        labels = sum(len(part.rows) for fit in chain for part in fit.parts if part.rows.domain == target)
+        labels = len(
+            {
+                row
+                for fit in chain
+                for part in fit.parts
+                if part.rows.domain == target and not part.rows.unlabelled
+                for row in part.rows.ids
+            }
+        )
         return {"labels": float(labels), "seconds": seconds, "flops": flops}
 
     @cached_property

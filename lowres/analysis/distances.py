@@ -18,7 +18,8 @@ from lowres.data.rows import Rows
 from lowres.scoring.forecasts import domain_distance, word_divergence
 from lowres.scoring.metrics import Floats
 from lowres.scoring.shift_measures import unseen_words
-from lowres.training.fit import Engine, Recipe
+from lowres.training.fit import Engine
+from lowres.training.recipe import Recipe
 
 MOST_TEXTS = 300
 """Texts of a domain whose features are compared."""

@@ -12,7 +12,8 @@ from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.models.backbone import NAMED, Backbone, is_kept
 from lowres.scoring.logme import logme
-from lowres.training.fit import Engine, Recipe
+from lowres.training.fit import Engine
+from lowres.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

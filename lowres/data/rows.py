@@ -14,6 +14,9 @@ from lowres.data.mapped import chosen
 
 Positions = npt.NDArray[np.int64]
 
+UNLABELLED = ""
+"""The label of a row whose label is not known or not to be looked at."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -47,6 +50,19 @@ class Rows:
             tuple(self.labels[place] for place in places),
             tuple(self.groups[place] for place in places),
         )
+
+    @cached_property
+    def unlabelled(self) -> bool:
+        """Whether no row has a label."""
+        return not any(self.labels)
+
+    def labelled(self, labels: Sequence[str]) -> Rows:
+        """The same rows with other labels."""
+        return Rows(self.domain, self.ids, self.texts, tuple(labels), self.groups)
+
+    def without_labels(self) -> Rows:
+        """The same rows, their labels out of reach."""
+        return self.labelled([UNLABELLED] * len(self))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lowres.methods.cell import Bench
-from lowres.training.fit import Fit, Logistic, MostFrequent, Tree, Words
+from lowres.training.fit import Fit
+from lowres.training.recipe import Logistic, MostFrequent, Tree, Words
 
 
 def source_only(bench: Bench) -> Fit:

@@ -8,7 +8,8 @@ from typing import Any
 
 from lowres.data import splits
 from lowres.data.rows import Rows
-from lowres.training.fit import BY_GRADIENT, CrossEntropy, Fit, LoRA, Objective, Part, Recipe, Words
+from lowres.training.fit import Fit, Part
+from lowres.training.recipe import BY_GRADIENT, CrossEntropy, LoRA, Objective, Recipe, Words
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
 from lowres.study.presets import PRESETS
 from lowres.training.engines import ENGINES
-from lowres.training.fit import LoRA, Recipe
+from lowres.training.recipe import LoRA, Recipe
 
 MOST_DRAWS = 1000
 MOST = 1_000_000

@@ -70,7 +70,7 @@ class Plan:
         """Every distinct fit by its content, starts before what starts from them."""
         found: dict[str, Fit] = {}
         for fit in self.fits.values():
-            for link in reversed(list(fit.chain())):
+            for link in fit.lineage():
                 found.setdefault(link.content, link)
         return found
 
@@ -84,7 +84,9 @@ class Plan:
 
     def waves(self) -> Iterator[list[Fit]]:
         """Distinct fits in waves: those of a wave start from nothing that is not in an earlier one."""
-        depth = {content: len(list(fit.chain())) for content, fit in self.distinct.items()}
+        depth: dict[str, int] = {}
+        for content, fit in self.distinct.items():
+            depth[content] = 1 + max((depth[need.content] for need in fit.needs), default=0)
         for level in sorted(set(depth.values())):
             yield [fit for content, fit in self.distinct.items() if depth[content] == level]
 
@@ -142,14 +144,16 @@ class Plan:
 
 def tokens_trained(fit: Fit) -> float:
     """Tokens that pass the encoder while a fit is trained, not counting what it starts from: forward and backward each
-    once a step, without padding and without the gradients of frozen weights; on a frozen backbone each row once.
+    once a step, without padding and without the gradients of frozen weights; on a frozen backbone, and where another fit
+    is asked about it, each row once.
     """
     limit = fit.recipe.max_length
+    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None)
     if not fit.uses_gradients:
-        return sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else 0.0
+        return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
     mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
     mean /= sum(part.share for part in fit.parts)
-    return 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
+    return asked + 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
 
 
 def _tokens(rows: Rows, limit: int) -> float:

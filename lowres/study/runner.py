@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
 from lowres.study.store import Store
 from lowres.training import closed_form
-from lowres.training.fit import Engine, Environment, Fit, Fitted
+from lowres.training.fit import Check, Engine, Environment, Fit, Fitted
 
 
 class Progress(Protocol):
@@ -87,8 +87,8 @@ class Outcome:
             yield {
                 **cell.as_dict(),
                 "key": fit.key(self.environment),
-                "starts": [start.key(self.environment) for start in fit.chain()][1:],
-                "train_rows": sum(start.size for start in fit.chain()),
+                "starts": [need.key(self.environment) for need in fit.lineage()[:-1]],
+                "train_rows": fit.rows_trained,
                 "test_rows": len(self.plan.test_rows[cell.target]),
                 "metrics": scored[place],
             }
@@ -167,8 +167,8 @@ class _Run:
             absent = not self.store.has_fit(self._key(fit))
             if missing or absent or content in needed:
                 needed.add(content)
-            if absent and isinstance(fit.start, Fit):
-                needed.add(fit.start.content)
+            if absent:
+                needed |= {need.content for need in fit.needs}
         return needed
 
     def _wave(self, todo: list[Fit]) -> None:
@@ -219,21 +219,42 @@ class _Run:
 
     def _train(self, fits: list[Fit]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Results of fits that are not in the store, as they come."""
-        able: list[Fit] = []
+        able: dict[str, tuple[Fit, tuple[Check, ...]]] = {}
+        ready: list[Fit] = []
         for fit in fits:
-            start = fit.start
-            if isinstance(start, Fit) and start.content not in self.fitted:
-                reason = self.outcome.failed.get(start.content, "it is not in the store")
+            lost = [need.content for need in fit.needs if need.content not in self.fitted]
+            if lost:
+                reason = self.outcome.failed.get(lost[0], "it is not in the store")
                 yield fit, FitError(f"the fit it starts from failed: {reason}")
-            elif fit.uses_gradients:
-                able.append(fit)
-            else:
-                try:
-                    yield fit, closed_form.solve(fit, self.engine)
-                except Exception as error:  # the failure of one fit is its result
-                    yield fit, error
-        if able:
-            yield from self.engine.fit_many(able, self.fitted)
+                continue
+            try:
+                whole, checks = self._decided(fit)
+                if whole.uses_gradients:
+                    able[fit.content] = fit, checks
+                    ready.append(whole)
+                else:
+                    yield fit, _checked(closed_form.solve(whole, self.engine, self.fitted), checks)
+            except StoreError:
+                raise
+            except Exception as error:  # the failure of one fit is its result
+                yield fit, error
+        if ready:
+            for whole, result in self.engine.fit_many(ready, self.fitted):
+                fit, checks = able[whole.content]
+                yield fit, result if isinstance(result, Exception) else _checked(result, checks)
+
+    def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:
+        """A fit with the rows that other fits decide on; what those answered is kept in the store."""
+        answers = {}
+        for part in fit.parts:
+            if part.by is not None:
+                asked, key = part.by.asked, self._key(part.by.asked)
+                values = _recalled(self.store, asked, key, part.rows)
+                if values is None:
+                    values = _ask(self.engine, asked, self.fitted[asked.content], part.rows)
+                    self.store.write_predictions(key, part.rows.fingerprint, part.rows.ids, values)
+                answers[f"{part.rows.fingerprint} {asked.content}"] = values
+        return fit.decided(answers) if answers else (fit, ())
 
     def _keep(self, fit: Fit, fitted: Fitted) -> None:
         """Remembers a fit for those that start from it, and predicts with it where that is missing."""
@@ -272,7 +293,7 @@ class _Run:
 
     def _forget(self, number: int, waves: list[list[Fit]]) -> None:
         """Lets go of weights that no later fit starts from."""
-        wanted = {fit.start.content for wave in waves[number:] for fit in wave if isinstance(fit.start, Fit)}
+        wanted = {need.content for wave in waves[number:] for fit in wave for need in fit.needs}
         self.fitted = {content: fitted for content, fitted in self.fitted.items() if content in wanted}
 
     def _key(self, fit: Fit) -> str:
@@ -314,12 +335,14 @@ def _recalled(store: Store, fit: Fit, key: str, rows: Rows) -> npt.NDArray[np.fl
 
 def _ask(engine: Engine, fit: Fit, fitted: Fitted, rows: Rows) -> npt.NDArray[np.float32]:
     texts = list(rows.texts)
-    values = (
-        engine.predict(fit, fitted, texts) if fit.uses_gradients else closed_form.answer(fit, fitted, texts, engine)
-    )
+    values = engine.predict(fit, fitted, texts) if fit.is_encoder else closed_form.answer(fit, fitted, texts, engine)
     if not np.isfinite(values).all():
         raise FitError(f"probabilities on {rows.domain} are not finite")
     return values
+
+
+def _checked(fitted: Fitted, checks: tuple[Check, ...]) -> Fitted:
+    return replace(fitted, checks=(*fitted.checks, *checks))
 
 
 def _failed_checks(fit: Fit, checks: list[dict[str, Any]]) -> Iterator[str]:

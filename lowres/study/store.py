@@ -88,7 +88,7 @@ class Store:
         record = {
             "key": key,
             "spec": fit.spec(),
-            "starts": [start.key(environment) for start in fit.chain()][1:],
+            "starts": [need.key(environment) for need in fit.lineage()[:-1]],
             "environment": environment.of(fit),
             "checks": [asdict(check) for check in fitted.checks],
             "seconds": round(fitted.seconds, 3),

@@ -6,6 +6,8 @@ What they learn is kept as plain arrays and answered from those, so that nothing
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,8 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.models.heads import softmax
-from lowres.training.fit import Check, Fit, Fitted, Logistic, MostFrequent, Tree, Words
+from lowres.training.fit import Check, Fit, Fitted
+from lowres.training.recipe import Average, Logistic, MostFrequent, Prototypes, Tree, Words
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -26,9 +29,20 @@ ABSENT = -1e9
 """Logit of a class that has no rows."""
 
 
-def solve(fit: Fit, engine: Engine) -> Fitted:
-    """Trains a closed-form fit; ``engine`` gives the frozen features where they are needed."""
+def solve(fit: Fit, engine: Engine, starts: Mapping[str, Fitted]) -> Fitted:
+    """Trains a closed-form fit.
+
+    Args:
+        fit: The fit.
+        engine: Gives the features, frozen or under the adapter of the fit's start.
+        starts: What came out of the fits it needs, by content.
+    """
     began = time.perf_counter()
+    if isinstance(fit.objective, Average):
+        return replace(
+            _average(fit, [starts[one.content] for one in fit.ingredients]), seconds=time.perf_counter() - began
+        )
+    under = (fit.start, starts[fit.start.content]) if isinstance(fit.start, Fit) else None
     words: tuple[str, ...] = ()
     checks: tuple[Check, ...]
     if isinstance(fit.objective, MostFrequent):
@@ -46,14 +60,15 @@ def solve(fit: Fit, engine: Engine) -> Fitted:
             words = tuple(vectorizer.get_feature_names_out())
             extra = {"idf": vectorizer.idf_.astype(np.float64)}
         else:
-            inputs = engine.features(fit.texts, fit.recipe)
-        head = (_logistic(fit, inputs) if isinstance(fit.objective, Logistic) else _tree(fit, inputs)) | extra
+            inputs = engine.features(fit.texts, fit.recipe, under)
+        head = _SOLVERS[type(fit.objective)](fit, inputs) | extra
         checks = _acted(head)
-    return Fitted(adapter={}, head=head, checks=checks, seconds=time.perf_counter() - began, words=words)
+    adapter = under[1].adapter if under else {}
+    return Fitted(adapter=adapter, head=head, checks=checks, seconds=time.perf_counter() - began, words=words)
 
 
 def answer(fit: Fit, fitted: Fitted, texts: list[str], engine: Engine) -> npt.NDArray[np.float32]:
-    """Probabilities of a closed-form fit, [texts, classes]."""
+    """Probabilities of a fit without an adapter, [texts, classes]."""
     head = fitted.head
     if isinstance(fit.objective, MostFrequent):
         return np.tile(head["frequencies"], (len(texts), 1))
@@ -64,7 +79,7 @@ def answer(fit: Fit, fitted: Fitted, texts: list[str], engine: Engine) -> npt.ND
         inputs = vectorizer.transform(texts)
     else:
         inputs = engine.features(texts, fit.recipe)
-    if isinstance(fit.objective, Logistic):
+    if "weight" in head:
         return softmax(np.asarray(inputs @ head["weight"].T) + head["bias"])
     return _walk(head, inputs)
 
@@ -101,6 +116,52 @@ def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
     return {"weight": weight, "bias": bias}
 
 
+def _prototypes(fit: Fit, inputs: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
+    """The mean direction of each class as the weight of a linear head, [classes, hidden]."""
+    assert isinstance(fit.objective, Prototypes)
+    weight = np.zeros((len(fit.labels), inputs.shape[1]))
+    bias = np.full(len(fit.labels), ABSENT)
+    vectors = inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12)
+    for label in np.unique(fit.targets):
+        own = fit.targets == label
+        mean = np.average(vectors[own], axis=0, weights=fit.row_weights[own])
+        weight[label], bias[label] = mean / max(np.linalg.norm(mean), 1e-12) / fit.objective.temperature, 0.0
+    return {"weight": weight, "bias": bias}
+
+
+def _average(fit: Fit, ingredients: Sequence[Fitted]) -> Fitted:
+    """The mean of adapters and heads; of updates exact: A and weighted B of all ingredients side by side."""
+    assert isinstance(fit.objective, Average)
+    weights = fit.objective.weights
+    updates = fit.objective.of == "update"
+    adapter: dict[str, npt.NDArray[np.float32]] = {}
+    for name in ingredients[0].adapter:
+        arrays = [one.adapter[name] for one in ingredients]
+        weighted = [np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True)]
+        if updates:
+            is_a = ".lora_A." in name
+            adapter[name] = np.concatenate(arrays if is_a else weighted, axis=0 if is_a else 1)
+        else:
+            adapter[name] = np.sum(weighted, axis=0)
+    head = {
+        name: np.sum([weight * one.head[name] for weight, one in zip(weights, ingredients, strict=True)], axis=0)
+        for name in ingredients[0].head
+    }
+    apart = max(
+        float(np.abs(one.adapter[name] - ingredients[0].adapter[name]).max())
+        for one in ingredients
+        for name in one.adapter
+    )
+    change = float(
+        np.sqrt(sum(np.sum(value.astype(float) ** 2) for name, value in adapter.items() if ".lora_B." in name))
+    )
+    checks = (
+        Check("ingredients differ", apart > 0.0, apart, "> 0"),
+        Check("update not zero", change > 0.0, change, "> 0"),
+    )
+    return Fitted(adapter, head, checks=checks)
+
+
 def _tree(fit: Fit, inputs: sparse.csr_matrix) -> dict[str, npt.NDArray[Any]]:
     from sklearn.tree import DecisionTreeClassifier
 
@@ -119,6 +180,13 @@ def _tree(fit: Fit, inputs: sparse.csr_matrix) -> dict[str, npt.NDArray[Any]]:
         "threshold": inner.threshold.astype(np.float64),
         "value": values / values.sum(axis=1, keepdims=True),
     }
+
+
+_SOLVERS: dict[type, Callable[[Fit, Any], dict[str, npt.NDArray[Any]]]] = {
+    Logistic: _logistic,
+    Prototypes: _prototypes,
+    Tree: _tree,
+}
 
 
 def _walk(head: dict[str, Any] | Any, inputs: Any) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
-from lowres.data.rows import Rows
+from lowres.data.rows import UNLABELLED, Rows
+from lowres.training.recipe import (
+    ADAPTER_ONLY,
+    BY_GRADIENT,
+    Average,
+    CrossEntropy,
+    LoRA,
+    MostFrequent,
+    Objective,
+    Recipe,
+    SimCSE,
+    Words,
+)
 
 if TYPE_CHECKING:
     from lowres.models.backbone import Backbone
@@ -26,102 +38,87 @@ SCHEMA = 2
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class LoRA:
-    """Low-rank adapter (Hu et al. 2021, a:2106.09685): W + alpha/rank · B A, with W frozen."""
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """Rows labelled by a trained fit: of each class the same number, those it is surest of (a:2009.11538)."""
 
-    rank: int = 8
-    alpha: int = 16
-    linears: str = "query-value"
-    """Which linears of a layer are adapted: ``query-value``, ``attention`` (with its output) or ``all``."""
-    live_layers: int | None = None
-    """Only the top so many layers are adapted; None: all of them."""
+    asked: Fit
+    """The teacher."""
+    share: float = 0.5
+    """Of the rows that are kept, at the most."""
 
+    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
+        """The rows that are kept, with their new labels; probabilities [rows, labels of the teacher].
 
-@dataclass(frozen=True)
-class Recipe:
-    """How the optimiser walks; the same for all methods, fixed beforehand."""
+        Raises:
+            FitError: The teacher gives no label.
+        """
+        labels, sure = probabilities.argmax(1), probabilities.max(1)
+        most = max(1, int(self.share * len(rows) / probabilities.shape[1]))
+        kept = [
+            np.flatnonzero(labels == label)[np.argsort(-sure[labels == label], kind="stable")[:most]]
+            for label in range(probabilities.shape[1])
+        ]
+        places = np.sort(np.concatenate(kept))
+        picked = rows.take(places).labelled([self.asked.labels[label] for label in labels[places]])
+        sizes = np.array([len(places) for places in kept])
+        return picked, (
+            Check("classes among the pseudo-labels", bool((sizes > 0).sum() > 1), float((sizes > 0).sum()), "> 1"),
+            Check("rarest pseudo-label, share of rows", bool(sizes.min() > 0), float(sizes.min() / sizes.sum()), "> 0"),
+        )
 
-    learning_rate: float = 1e-3
-    """Peak rate of the adapter (AdamW, no weight decay)."""
-    head_learning_rate: float = 3e-2
-    """Peak rate of the classification head."""
-    batch: int = 16
-    """Rows a step."""
-    min_steps: int = 60
-    """Steps of a small fit."""
-    epochs: float = 3.0
-    """Passes over the rows where that makes more steps than ``min_steps``."""
-    warmup: float = 0.1
-    """Share of the steps in which the rate rises linearly; it then falls linearly to zero."""
-    max_length: int = 128
-    """Tokens kept of a text; the rest is cut off and counted."""
-    normalise: bool = True
-    """Whether the pooled vector is scaled to length 1 before the head."""
-
-    def steps(self, rows: int) -> int:
-        """Optimiser steps for a fit of so many rows."""
-        return max(self.min_steps, math.ceil(self.epochs * rows / self.batch))
-
-    def rate(self, step: int, steps: int) -> float:
-        """Factor on the peak rate at 0-based ``step`` of ``steps``: linear warm-up, then linear decay."""
-        rising = max(1, round(self.warmup * steps))
-        if step < rising:
-            return (step + 1) / rising
-        return (steps - step) / max(1, steps - rising)
+    def spec(self) -> dict[str, Any]:
+        """As JSON-like data."""
+        return {"pseudo-labels": {"asked": self.asked.content, "share": self.share}}
 
 
-@dataclass(frozen=True)
-class CrossEntropy:
-    """Gradient descent on the cross-entropy of a linear head over pooled features."""
+@dataclass(frozen=True, eq=False)
+class Resembling:
+    """The rows of each class that a domain classifier finds most target-like (Ma et al. 2019, doi:10.18653/v1/D19-6109)."""
 
+    asked: Fit
+    """The domain classifier; its last label is the target."""
+    share: float = 0.5
+    """Of the rows of each class that are kept."""
 
-@dataclass(frozen=True)
-class Contrastive:
-    """Gradient descent on the adapter alone, so that vectors of one class lie together (Khosla et al. 2020)."""
+    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
+        """The rows that are kept; probabilities [rows, domains]."""
+        alike = probabilities[:, -1].astype(float)
+        places = np.sort(
+            np.concatenate(
+                [
+                    own[np.argsort(-alike[own], kind="stable")[: max(1, round(self.share * len(own)))]]
+                    for own in rows.by_label().values()
+                ]
+            )
+        )
+        gain = float(alike[places].mean() - alike.mean())
+        return rows.take(places), (Check("kept rows are more target-like", gain > 0.0, gain, "> 0"),)
 
-    temperature: float = 0.1
-    """Of the similarities; a smaller one looks at the nearest rows more."""
-
-
-@dataclass(frozen=True)
-class Logistic:
-    """L2-regularised multinomial logistic regression, solved to convergence, on a fixed representation."""
-
-    C: float = 1.0
-    """Inverse strength of the penalty, as in scikit-learn."""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A small decision tree, on word features."""
-
-    max_depth: int = 4
-
-
-@dataclass(frozen=True)
-class MostFrequent:
-    """Class frequencies of the rows, whatever the text."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """TF-IDF of word unigrams and bigrams, fitted on the rows of the fit."""
-
-    ngrams: int = 2
-    max_features: int = 20_000
-
-
-BY_GRADIENT = (CrossEntropy, Contrastive)
-Objective = CrossEntropy | Contrastive | Logistic | Tree | MostFrequent
+    def spec(self) -> dict[str, Any]:
+        """As JSON-like data."""
+        return {"resembling": {"asked": self.asked.content, "share": self.share}}
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Rows of a fit and the share of the loss (and of every batch) that they have."""
+    """Rows of a fit and the share of the loss (and of every batch) that they have.
+
+    Rows without labels have a share of the batch, and of the loss only what the objective gives them. A share of 0: rows
+    that are held out of training, for a check.
+    """
 
     rows: Rows
     share: float = 1.0
+    by: PseudoLabels | Resembling | None = None
+    """Which of the rows, and with which labels, another fit decides; None: all of them as they are."""
+
+    @property
+    def size(self) -> int:
+        """Rows that are trained on; where another fit decides, as many as it may keep."""
+        return (
+            0 if self.share == 0 else len(self.rows) if self.by is None else max(1, int(self.by.share * len(self.rows)))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +126,8 @@ class Fit:
     """One training of one adapter and head, as a value.
 
     ``start`` is the representation it starts from: None for the study's backbone, another fit (whose adapter and head
-    go on with a fresh optimiser), or ``Words``. ``adapter`` None keeps the backbone frozen.
+    go on with a fresh optimiser; from a frozen one the head alone), or ``Words``. ``adapter`` None keeps the backbone
+    frozen. ``ingredients`` are the fits that an ``Average`` is made of. ``replica`` names a further order of the same rows.
     """
 
     parts: tuple[Part, ...]
@@ -140,14 +138,21 @@ class Fit:
     objective: Objective = field(default_factory=CrossEntropy)
     adapter: LoRA | None = field(default_factory=LoRA)
     recipe: Recipe = field(default_factory=Recipe)
+    ingredients: tuple[Fit, ...] = ()
+    replica: int = 0
+    known_as: str | None = None
+    """The content of the expression that this fit is, after other fits decided on its rows."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.start, Fit) and (not self.uses_gradients or self.adapter != self.start.adapter):
-            raise ValueError("a fit that starts from another goes on with its adapter, by gradient descent")
-        if isinstance(self.objective, Contrastive) and self.adapter is None:
+        start = self.start
+        if isinstance(start, Fit) and start.adapter is not None and self.adapter != start.adapter:
+            raise ValueError("a fit that starts from another goes on with its adapter")
+        if isinstance(self.objective, ADAPTER_ONLY) and self.adapter is None:
             raise ValueError("a contrastive fit trains nothing but an adapter")
-        if isinstance(self.start, Words) and self.uses_gradients:
+        if isinstance(start, Words) and self.uses_gradients:
             raise ValueError("words have no gradient")
+        if isinstance(self.objective, Average) != bool(self.ingredients) or bool(self.ingredients) == bool(self.parts):
+            raise ValueError("an average has ingredients and no rows, every other fit has rows")
 
     @property
     def uses_gradients(self) -> bool:
@@ -155,14 +160,31 @@ class Fit:
         return isinstance(self.objective, BY_GRADIENT)
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether it answers as adapter and linear head on the backbone."""
+        return self.uses_gradients or self.adapter is not None
+
+    @property
     def reads_backbone(self) -> bool:
         """Whether its numbers depend on the backbone."""
         return not isinstance(self.start, Words) and not isinstance(self.objective, MostFrequent)
 
     @property
+    def takes_head(self) -> bool:
+        """Whether it goes on with the head of its start; from one that trains none, it begins with a fresh one."""
+        start = self.start
+        return isinstance(start, Fit) and not isinstance(start.objective, ADAPTER_ONLY) and start.labels == self.labels
+
+    @property
+    def needs(self) -> tuple[Fit, ...]:
+        """The fits that have to be there before this one: its start, its ingredients, and those that decide on its rows."""
+        start = (self.start,) if isinstance(self.start, Fit) else ()
+        return (*start, *self.ingredients, *(part.by.asked for part in self.parts if part.by is not None))
+
+    @property
     def size(self) -> int:
-        """Number of rows."""
-        return sum(len(part.rows) for part in self.parts)
+        """Number of rows that are trained on."""
+        return sum(part.size for part in self.parts)
 
     @property
     def steps(self) -> int:
@@ -176,9 +198,16 @@ class Fit:
 
     @cached_property
     def targets(self) -> npt.NDArray[np.int64]:
-        """Label positions of all rows, [rows]."""
-        position = {label: index for index, label in enumerate(self.labels)}
+        """Label positions of all rows, [rows]; of two views of a text its number; 0 where there is no label."""
+        if isinstance(self.objective, SimCSE):
+            return np.concatenate([np.arange(len(part.rows), dtype=np.int64) for part in self.parts])
+        position = {UNLABELLED: 0} | {label: index for index, label in enumerate(self.labels)}
         return np.array([position[label] for part in self.parts for label in part.rows.labels], dtype=np.int64)
+
+    @cached_property
+    def part_of(self) -> npt.NDArray[np.int64]:
+        """Which part each row belongs to, [rows]."""
+        return np.repeat(np.arange(len(self.parts)), [len(part.rows) for part in self.parts])
 
     @cached_property
     def row_weights(self) -> npt.NDArray[np.float64]:
@@ -191,6 +220,23 @@ class Fit:
                 for part, share in zip(self.parts, shares, strict=True)
             ]
         )
+
+    def decided(self, answers: Mapping[str, npt.NDArray[np.float32]]) -> tuple[Fit, tuple[Check, ...]]:
+        """This fit with the rows that other fits decided on, and the checks of what they decided.
+
+        Args:
+            answers: Probabilities [rows, labels] of each deciding fit on the rows of its part, by the rows' fingerprint
+                and the fit's content.
+        """
+        checks: list[Check] = []
+        parts = []
+        for part in self.parts:
+            if part.by is not None:
+                rows, found = part.by.pick(part.rows, answers[f"{part.rows.fingerprint} {part.by.asked.content}"])
+                checks += found
+                part = Part(rows, part.share)
+            parts.append(part)
+        return replace(self, parts=tuple(parts), known_as=self.content), tuple(checks)
 
     def spec(self) -> dict[str, Any]:
         """Everything that may change its numbers, as JSON-like data; a start is named by its content."""
@@ -207,6 +253,7 @@ class Fit:
                     "rows": len(part.rows),
                     "content": part.rows.fingerprint,
                     "share": part.share,
+                    **({} if part.by is None else part.by.spec()),
                 }
                 for part in self.parts
             ],
@@ -216,6 +263,8 @@ class Fit:
             "objective": {type(self.objective).__name__: asdict(self.objective)},
             "adapter": None if self.adapter is None else {type(self.adapter).__name__: asdict(self.adapter)},
             "recipe": self._recipe_spec(),
+            **({"replica": self.replica} if self.replica else {}),
+            **({"ingredients": [one.content for one in self.ingredients]} if self.ingredients else {}),
         }
 
     def _recipe_spec(self) -> dict[str, Any]:
@@ -228,41 +277,69 @@ class Fit:
     @cached_property
     def content(self) -> str:
         """Hash of the spec. Backbone, engine and precision come on top in ``key``."""
-        return seeds.digest("fit", self.spec())
+        return self.known_as or seeds.digest("fit", self.spec())
 
     def key(self, environment: Environment) -> str:
         """The name under which the store keeps it."""
         return seeds.digest("key", self.content, environment.of(self))
 
-    def chain(self) -> Iterator[Fit]:
-        """This fit and the fits it starts from, the last first."""
-        fit: Fit | Words | None = self
-        while isinstance(fit, Fit):
-            yield fit
-            fit = fit.start
+    def lineage(self) -> list[Fit]:
+        """Every distinct fit that has to be trained for this one, what is needed first, this one last."""
+        found: dict[str, Fit] = {}
+
+        def visit(fit: Fit) -> None:
+            if fit.content not in found:
+                for need in fit.needs:
+                    visit(need)
+                found[fit.content] = fit
+
+        visit(self)
+        return list(found.values())
+
+    @property
+    def rows_trained(self) -> int:
+        """Rows of this fit and of all that it rests on."""
+        return sum(fit.size for fit in self.lineage())
 
     def batches(self) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-        """Row positions and loss weights (summing to 1) of every step: pure, so that all engines see the same batches.
+        """Row positions and loss weights (of labelled rows, summing to 1) of every step: pure, so that all engines see
+        the same batches.
 
-        Every part gives its share of the rows of a batch, in passes over its own rows without replacement.
+        Every part gives its share of the rows of a batch, in passes over its own rows without replacement; both views of
+        a text come together.
         """
         rng = seeds.generator("order", self.content, self.draw)
+        if isinstance(self.objective, SimCSE):
+            return self._views(rng)
         shares = np.array([part.share for part in self.parts])
         shares = shares / shares.sum()
+        labelled = np.array([not part.rows.unlabelled for part in self.parts])
+        weights = np.where(labelled, shares, 0.0)
+        weights = weights / max(weights.sum(), 1e-12)
         streams, offset = [], 0
-        for part, share in zip(self.parts, shares, strict=True):
-            take = max(1, min(len(part.rows), round(self.recipe.batch * share)))
-            passes = math.ceil(take * self.steps / len(part.rows))
-            stream = np.concatenate([rng.permutation(len(part.rows)) for _ in range(passes)]) + offset
-            streams.append((stream, take, share))
+        for part, share, weight in zip(self.parts, shares, weights, strict=True):
+            if share:
+                take = max(1, min(len(part.rows), round(self.recipe.batch * share)))
+                streams.append((self._stream(rng, len(part.rows), take) + offset, take, weight))
             offset += len(part.rows)
         return [
             (
                 np.concatenate([stream[step * take : (step + 1) * take] for stream, take, _ in streams]),
-                np.concatenate([np.full(take, share / take) for _, take, share in streams]),
+                np.concatenate([np.full(take, weight / take) for _, take, weight in streams]),
             )
             for step in range(self.steps)
         ]
+
+    def _views(self, rng: np.random.Generator) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        rows = len(self.parts[0].rows)
+        take = min(rows, self.recipe.batch // 2)
+        stream = self._stream(rng, rows, take)
+        own = [stream[step * take : (step + 1) * take] for step in range(self.steps)]
+        return [(np.concatenate([places, places + rows]), np.full(2 * take, 0.5 / take)) for places in own]
+
+    def _stream(self, rng: np.random.Generator, rows: int, take: int) -> npt.NDArray[np.int64]:
+        """Passes over so many rows, enough for ``take`` of them in every step."""
+        return np.concatenate([rng.permutation(rows) for _ in range(math.ceil(take * self.steps / rows))])
 
 
 @dataclass(frozen=True)
@@ -329,8 +406,10 @@ class Engine(Protocol):
         """
         ...
 
-    def features(self, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, [texts, hidden]."""
+    def features(
+        self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]."""
         ...
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:

@@ -23,12 +23,14 @@ from lowres.errors import FitError, UserError
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
 from lowres.models.device import numerics
-from lowres.models.heads import initial_head
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
-from lowres.training.fit import SCHEMA, Fit, Fitted, LoRA, Recipe, Tensors
-from lowres.training.loop import LoopEngine, gradient_checks
+from lowres.training.acted import gradient_checks, logged
+from lowres.training.beginning import beginning, discriminator_shapes
+from lowres.training.fit import SCHEMA, Fit, Fitted, Tensors
+from lowres.training.loop import LoopEngine
 from lowres.training.objectives import Heads, Step, losses
 from lowres.training.prefix import Prefix
+from lowres.training.recipe import LoRA, Recipe
 
 STEP_TOKENS: Final = {"cpu": 4096, "cuda": 262_144, "mps": 16_384}
 """Tokens of a training step of a group of fits. On a CPU a product of this size is as fast as a larger one."""
@@ -83,10 +85,17 @@ class FleetEngine:
         for group in self._groups(fits):
             yield from self._halving(group, starts)
 
-    def features(self, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, [texts, hidden]."""
+    def features(
+        self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]; the adapter
+        is added to the weights first.
+        """
         if self.packed is None:
-            return self.loop.features(texts, recipe)
+            return self.loop.features(texts, recipe, under)
+        if under is not None and under[0].adapter is not None:
+            lora = under[0].adapter
+            return self._features(self._with(lora, under[1]), texts, recipe, self._first(lora))
         known, name = self._frozen, (recipe.max_length, recipe.normalise)
         missing = list(dict.fromkeys(text for text in texts if (*name, text) not in known))
         if len(known) > KEPT_VECTORS:
@@ -97,24 +106,21 @@ class FleetEngine:
         return np.array([known[(*name, text)] for text in texts], dtype=np.float32).reshape(len(texts), -1)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Probabilities of a trained fit, [texts, classes]; the adapter is added to the weights first."""
-        if self.packed is None:
-            return self.loop.predict(fit, fitted, texts)
-        model = self.packed
-        if fit.adapter is not None:
-            if self._merged is None or self._merged[0] is not fitted:
-                stack = _Stack.of([fitted], self._places(fit.adapter), self.device)
-                scale = fit.adapter.alpha / fit.adapter.rank
-                self._merged = (
-                    fitted,
-                    model.merged(Adapters(stack.factors(stack.tensors), scale, NONE.tokens, NONE.tokens)),
-                )
-            model = self._merged[1]
-        return encoder.probabilities(self._features(model, texts, fit.recipe, self._first(fit.adapter)), fitted.head)
+        """Probabilities of a trained fit, [texts, classes]."""
+        return encoder.probabilities(self.features(texts, fit.recipe, (fit, fitted)), fitted.head)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
         return self.loop.adapter_config(fit)
+
+    def _with(self, lora: LoRA, fitted: Fitted) -> PackedEncoder:
+        """The encoder with an adapter added to its weights; the last one stays at hand."""
+        assert self.packed is not None
+        if self._merged is None or self._merged[0] is not fitted:
+            stack = _Stack.of([fitted], self._places(lora), self.device)
+            factors = Adapters(stack.factors(stack.tensors), lora.alpha / lora.rank, NONE.tokens, NONE.tokens)
+            self._merged = (fitted, self.packed.merged(factors))
+        return self._merged[1]
 
     def _groups(self, fits: Sequence[Fit]) -> Iterator[list[Fit]]:
         """Fits of one adapter and length limit, longest first, as many as fill a training step."""
@@ -158,10 +164,10 @@ class FleetEngine:
         assert self.packed is not None
         lora, recipe = group[0].adapter, group[0].recipe
         first = [self._start(fit, starts) for fit in group]
-        stack = _Stack.of(first, self._places(lora), self.device)
+        stack = _Stack.of(first, self._places(lora), self.device, discriminator_shapes(group[0], self.backbone.hidden))
         lowest = self._first(lora)
         schedules = [_Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), self.device) for fit in group]
-        history = np.full((group[0].steps, len(group)), np.nan)
+        history = np.full((2, group[0].steps, len(group)), np.nan)
         work = np.zeros(len(group))
         active = 0
         leaves: list[Tensor] = []
@@ -180,24 +186,23 @@ class FleetEngine:
             )  # fmt: skip
             x = torch.cat([row for one in held for row in one.rows]).float()
             vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked, lowest)
-            heads = Heads(leaves[-2], leaves[-1], stack.absent[:active])
-            each = losses(group[0].objective, _filled(vectors, spans, held), heads)
+            each, figure = losses(group[0].objective, _filled(vectors, spans, held), stack.heads(leaves))
             each.sum().backward()  # type: ignore[no-untyped-call]
             stack.step(leaves, step, group[:active])
-            history[step, :active] = each.detach().cpu().numpy()
+            history[0, step, :active] = each.detach().cpu().numpy()
+            if figure is not None:
+                history[1, step, :active] = figure.cpu().numpy()
         seconds = (time.perf_counter() - began) * work / work.sum()
         return [
-            _result(fit, before, after, history[: fit.steps, at], float(seconds[at]))
+            _result(fit, before, after, history[:, : fit.steps, at], float(seconds[at]))
             for at, (fit, before, after) in enumerate(zip(group, first, stack.fitted(group), strict=True))
         ]
 
     def _start(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
         """The adapter and head a fit starts from."""
-        if isinstance(fit.start, Fit):
-            return starts[fit.start.content]
-        seed = (fit.task, fit.draw)
-        adapter = adapters.fresh(self._shapes(fit.adapter), *seed)
-        return Fitted(adapter, initial_head(self.backbone.hidden, len(fit.labels), *seed))
+        return beginning(
+            fit, starts, self.backbone.hidden, lambda: adapters.fresh(self._shapes(fit.adapter), fit.task, fit.draw)
+        )
 
     def _shapes(self, lora: LoRA | None) -> dict[str, tuple[int, int]]:
         assert self.packed is not None
@@ -327,14 +332,24 @@ class _Stack:
 
     places: dict[tuple[int, str], str]
     tensors: list[Tensor]
-    """A and B of every place in turn, then weight and bias of the heads; [fits, …] each, in fp32."""
+    """A and B of every place in turn, then weight and bias of the discriminators, if any, and of the heads; [fits, …]
+    each, in fp32.
+    """
     absent: Tensor
     """Classes that a fit does not have, [fits, classes]."""
+    heads_from: int
+    """Where the tensors of discriminators and heads begin."""
     _means: list[Tensor] = field(default_factory=list)
     _squares: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def of(cls, fitted: Sequence[Fitted], places: dict[tuple[int, str], str], device: str) -> _Stack:
+    def of(
+        cls,
+        fitted: Sequence[Fitted],
+        places: dict[tuple[int, str], str],
+        device: str,
+        discriminator: Sequence[tuple[int, ...]] = (),
+    ) -> _Stack:
         """Stacks what fits start from; heads with fewer classes are filled up with zeros."""
 
         def stacked(arrays: Sequence[npt.NDArray[np.float32]]) -> Tensor:
@@ -345,6 +360,8 @@ class _Stack:
             for name in places.values()
             for key in (name, name.replace(".lora_A.", ".lora_B."))
         ]
+        heads_from = len(tensors)
+        tensors += [torch.zeros((len(fitted), *shape), device=device) for shape in discriminator]
         classes = [len(one.head["bias"]) for one in fitted]
         most = max(classes)
         for part in ("weight", "bias"):
@@ -353,7 +370,13 @@ class _Stack:
                 stacked([np.pad(array, [(0, most - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays])
             )
         absent = np.arange(most)[None, :] >= np.array(classes)[:, None]
-        return cls(places, tensors, torch.from_numpy(absent).to(device))
+        return cls(places, tensors, torch.from_numpy(absent).to(device), heads_from)
+
+    def heads(self, leaves: Sequence[Tensor]) -> Heads:
+        """The heads among the leaves of the first fits."""
+        *discriminator, weight, bias = leaves[self.heads_from :]
+        told = (discriminator[0], discriminator[1]) if discriminator else None
+        return Heads(weight, bias, self.absent[: len(bias)], told)
 
     def leaves(self, active: int) -> list[Tensor]:
         """The tensors of the first fits, as leaves of a graph that share their memory."""
@@ -379,7 +402,7 @@ class _Stack:
                 mean, square = self._means[at][: len(fits)], self._squares[at][: len(fits)]
                 mean.lerp_(grad, 1 - BETAS[0])
                 square.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
-                rate = rates[:, int(at >= len(leaves) - 2)].view(-1, *[1] * (leaf.dim() - 1))
+                rate = rates[:, int(at >= self.heads_from)].view(-1, *[1] * (leaf.dim() - 1))
                 leaf.sub_(rate * mean / (square.sqrt() / unbias).add_(EPSILON))
                 leaf.grad = None
 
@@ -410,11 +433,11 @@ def _filled(vectors: Tensor, spans: Spans, held: Sequence[_Held]) -> Step:
 def _result(
     fit: Fit, before: Fitted, after: tuple[Tensors, Tensors], history: npt.NDArray[np.float64], seconds: float
 ) -> Fitted | Exception:
-    bad = np.flatnonzero(~np.isfinite(history))
+    bad = np.flatnonzero(~np.isfinite(history[0]))
     if len(bad):
         return FitError(
-            f"the loss became {history[bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
+            f"the loss became {history[0, bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
         )
-    log = [{"step": step + 1, "loss": round(float(loss), 6)} for step, loss in enumerate(history)]
-    checks = gradient_checks(before.adapter, after[0], log, not isinstance(fit.start, Fit))
+    log = [logged(step, float(loss), float(figure)) for step, (loss, figure) in enumerate(history.T)]
+    checks = gradient_checks(fit, before.adapter, after[0], log)
     return Fitted(*after, tuple(log), checks, seconds)

@@ -13,8 +13,10 @@ from lowres.data.tokens import Tokens
 from lowres.errors import FitError
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
-from lowres.models.heads import initial_head
-from lowres.training.fit import Check, Fit, Fitted, LoRA, Recipe, Tensors
+from lowres.training.acted import gradient_checks, logged
+from lowres.training.beginning import beginning, discriminator_shapes
+from lowres.training.fit import Fit, Fitted
+from lowres.training.recipe import LoRA, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,47 +51,52 @@ class LoopEngine:
             self.model(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
         for fit in fits:
             try:
-                yield fit, self._train(fit, starts[fit.start.content] if isinstance(fit.start, Fit) else None)
+                yield fit, self._train(fit, starts)
             except Exception as error:  # one fit's failure is its result, whatever its kind
                 yield fit, error
 
-    def features(self, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, [texts, hidden]."""
-        return self._features(self.model(None), texts, recipe)
+    def features(
+        self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]."""
+        adapter = under[0].adapter if under else None
+        model = self.model(adapter)
+        if under and adapter is not None:
+            adapters.write(model, under[1].adapter)
+        return self._features(model, texts, recipe)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
         """Probabilities of a trained fit, [texts, classes]."""
-        model = self.model(fit.adapter)
-        if fit.adapter is not None:
-            adapters.write(model, fitted.adapter)
-        return encoder.probabilities(self._features(model, texts, fit.recipe), fitted.head)
+        return encoder.probabilities(self.features(texts, fit.recipe, (fit, fitted)), fitted.head)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
         return adapters.peft_config(self.model(fit.adapter)) if fit.adapter is not None else None
 
-    def _train(self, fit: Fit, start: Fitted | None) -> Fitted:
+    def _train(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
         import torch
 
         from lowres.training.objectives import Heads, Step, losses
 
         began = time.perf_counter()
         model = self.model(fit.adapter)
-        seed = (fit.task, fit.draw)
-        first_adapter = start.adapter if start else adapters.initial(model, *seed)
-        first_head = start.head if start else initial_head(self.backbone.hidden, len(fit.labels), *seed)
-        adapters.write(model, first_adapter)
+        first = beginning(fit, starts, self.backbone.hidden, lambda: adapters.initial(model, fit.task, fit.draw))
+        adapters.write(model, first.adapter)
         weight, bias = (
-            torch.nn.Parameter(torch.from_numpy(np.array(first_head[name])).to(self.device))
+            torch.nn.Parameter(torch.from_numpy(np.array(first.head[name])).to(self.device))
             for name in ("weight", "bias")
         )
+        discriminator = [
+            torch.nn.Parameter(torch.zeros(shape, device=self.device))
+            for shape in discriminator_shapes(fit, self.backbone.hidden)
+        ]
         recipe = fit.recipe
         live = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = self.accelerator.prepare_optimizer(
             torch.optim.AdamW(
                 [
                     {"params": live, "lr": recipe.learning_rate},
-                    {"params": [weight, bias], "lr": recipe.head_learning_rate},
+                    {"params": [*discriminator, weight, bias], "lr": recipe.head_learning_rate},
                 ],
                 weight_decay=0.0,
             )
@@ -108,8 +115,9 @@ class LoopEngine:
                 vectors = encoder.pooled(model, ids, mask, self.backbone.pooling, recipe.normalise)
             shares = torch.from_numpy(weights).to(vectors)[None]
             now = Step(vectors[None], targets[rows][None], shares, torch.ones_like(shares, dtype=torch.bool))
-            heads = Heads(weight[None], bias[None], torch.zeros_like(bias[None], dtype=torch.bool))
-            (loss,) = losses(fit.objective, now, heads)
+            absent = torch.zeros_like(bias[None], dtype=torch.bool)
+            told = (discriminator[0][None], discriminator[1][None]) if discriminator else None
+            (loss,), figure = losses(fit.objective, now, Heads(weight[None], bias[None], absent, told))
             if not torch.isfinite(loss):
                 raise FitError(
                     f"the loss became {loss.item()} at step {step + 1} of {fit.steps}; try a lower learning rate"
@@ -117,14 +125,14 @@ class LoopEngine:
             optimizer.zero_grad()
             self.accelerator.backward(loss)
             optimizer.step()
-            log.append({"step": step + 1, "loss": round(loss.item(), 6)})
+            log.append(logged(step, loss.item(), None if figure is None else figure.item()))
         adapter = adapters.read(model)
         head = {"weight": weight.detach().cpu().numpy().copy(), "bias": bias.detach().cpu().numpy().copy()}
         return Fitted(
             adapter=adapter,
             head=head,
             log=tuple(log),
-            checks=gradient_checks(first_adapter, adapter, log, start is None),
+            checks=gradient_checks(fit, first.adapter, adapter, log),
             seconds=time.perf_counter() - began,
         )
 
@@ -154,15 +162,3 @@ class LoopEngine:
                 )
             self._models[adapter] = model
         return self._models[adapter]
-
-
-def gradient_checks(first: Tensors, last: Tensors, log: list[dict[str, float]], fresh: bool) -> tuple[Check, ...]:
-    """Proof that training acted: the adapter moved and, from a fresh start, the loss fell."""
-    change = float(np.sqrt(sum(float(np.sum((last[name] - first[name]) ** 2)) for name in first)))
-    checks = [Check("adapter moved", change > 0.0, change, "> 0")]
-    if fresh and log:
-        width = max(1, len(log) // 10)
-        losses = [entry["loss"] for entry in log]
-        fall = float(np.mean(losses[:width]) - np.mean(losses[-width:]))
-        checks.append(Check("training loss fell", fall > 0.0, fall, "> 0"))
-    return tuple(checks)

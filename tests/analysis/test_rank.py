@@ -17,7 +17,7 @@ from lowres.errors import UserError
 from lowres.library import rank_backbones
 from lowres.models.backbone import find_backbone
 from lowres.scoring.logme import logme
-from lowres.training.fit import Recipe
+from lowres.training.recipe import Recipe
 
 
 def test_it_is_logme_of_the_training_rows(toy_task: Task, encoders: dict[str, Path]) -> None:

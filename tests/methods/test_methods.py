@@ -38,7 +38,7 @@ def test_no_fit_sees_a_row_or_label_it_may_not_use(toy_task: Task) -> None:
     followed = 0
     for name, shots, fit in expressions(toy_task):
         uses = METHODS[name].uses
-        for link in fit.chain():
+        for link in fit.lineage():
             for part in link.parts:
                 ids = set(part.rows.ids)
                 assert ids
@@ -64,7 +64,7 @@ def test_no_training_text_is_a_test_text(toy_task: Task) -> None:
 
     tested = {normalise(text) for domain in toy_task.domains.values() for text in domain.test.texts}
     for name, _, fit in expressions(toy_task):
-        for link in fit.chain():
+        for link in fit.lineage():
             assert not tested & {normalise(text) for text in link.texts}, name
 
 
@@ -80,7 +80,7 @@ def test_every_method_is_described(name: str) -> None:
 def test_a_method_uses_what_it_declares(name: str, toy_task: Task) -> None:
     method = METHODS[name]
     fit = method.expression(bench(toy_task, name, method.budgets([8, 0])[0]))
-    domains = {part.rows.domain for link in fit.chain() for part in link.parts}
+    domains = {part.rows.domain for link in fit.lineage() for part in link.parts}
     assert ("shop" in domains) == ("S" in method.uses)
 
 

@@ -14,8 +14,9 @@ from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
-from lowres.training.fit import Fit, Fitted, Part, Recipe
+from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.loop import LoopEngine
+from lowres.training.recipe import Recipe
 
 TEXTS = ["good day lol", "the bad plot was awful 7", "my phone", "x" * 50]
 

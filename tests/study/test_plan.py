@@ -34,7 +34,7 @@ def test_starts_come_before_what_starts_from_them(small: Callable[..., Study]) -
     seen: set[str] = set()
     for wave in small().plan.waves():
         for fit in wave:
-            assert all(start.content in seen for start in list(fit.chain())[1:])
+            assert all(start.content in seen for start in fit.lineage()[:-1])
         seen |= {fit.content for fit in wave}
 
 

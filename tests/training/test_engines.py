@@ -13,9 +13,10 @@ from lowres.data import splits
 from lowres.data.task import Task
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.training import closed_form
-from lowres.training.fit import Engine, Fit, Fitted, Logistic, LoRA, MostFrequent, Part, Recipe, Tree, Words
+from lowres.training.fit import Engine, Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
+from lowres.training.recipe import Logistic, LoRA, MostFrequent, Recipe, Tree, Words
 from tests.conftest import SHAPES
 
 ENGINES: dict[str, Callable[[Backbone, str], Engine]] = {
@@ -167,7 +168,7 @@ class TestClosedForm:
         parts = (Part(toy_task.domains["shop"].train),)
         fit = Fit(parts, toy_task.labels, toy_task.name, 0, objective=MostFrequent(), adapter=None)
         counts = np.bincount(fit.targets)
-        assert closed_form.answer(fit, closed_form.solve(fit, engine), ["x", "y"], engine) == pytest.approx(
+        assert closed_form.answer(fit, closed_form.solve(fit, engine, {}), ["x", "y"], engine) == pytest.approx(
             np.tile(counts / counts.sum(), (2, 1)), abs=1e-6
         )
 
@@ -182,7 +183,7 @@ class TestClosedForm:
             ngram_range=(1, 2), sublinear_tf=True, max_features=20_000, token_pattern=r"(?u)\b\w+\b|[^\w\s]+"
         )
         model = LogisticRegression(max_iter=2000).fit(words.fit_transform(train.texts), fit.targets)
-        got = closed_form.answer(fit, closed_form.solve(fit, engine), test, engine)
+        got = closed_form.answer(fit, closed_form.solve(fit, engine, {}), test, engine)
         assert got == pytest.approx(model.predict_proba(words.transform(test)), abs=1e-5)
 
     def test_tree_agrees_with_scikit_learn(self, engine: Engine, toy_task: Task) -> None:
@@ -199,7 +200,7 @@ class TestClosedForm:
         model = DecisionTreeClassifier(max_depth=4, random_state=state).fit(
             words.fit_transform(train.texts), fit.targets
         )
-        got = closed_form.answer(fit, closed_form.solve(fit, engine), test, engine)
+        got = closed_form.answer(fit, closed_form.solve(fit, engine, {}), test, engine)
         assert got == pytest.approx(model.predict_proba(words.transform(test)), abs=1e-6)
 
     def test_probe_agrees_with_scikit_learn_for_three_classes(self, engine: Engine, toy_task: Task) -> None:
@@ -214,11 +215,11 @@ class TestClosedForm:
         fit = Fit((Part(three),), ("a", "b", "c"), "toy", 0, None, Logistic(), None, RECIPE)
         features = engine.features(list(three.texts), RECIPE)
         model = LogisticRegression(max_iter=2000).fit(features, fit.targets)
-        got = closed_form.answer(fit, closed_form.solve(fit, engine), list(three.texts), engine)
+        got = closed_form.answer(fit, closed_form.solve(fit, engine, {}), list(three.texts), engine)
         assert got == pytest.approx(model.predict_proba(features), abs=1e-4)
 
     def test_one_class_only_is_answered_with_it(self, engine: Engine, toy_task: Task) -> None:
         train = toy_task.domains["shop"].train
         one = train.take(train.by_label()["positive"][:5])
         fit = Fit((Part(one),), toy_task.labels, "toy", 0, Words(), Logistic(), None)
-        assert closed_form.answer(fit, closed_form.solve(fit, engine), ["x"], engine)[0] == pytest.approx([0.0, 1.0])
+        assert closed_form.answer(fit, closed_form.solve(fit, engine, {}), ["x"], engine)[0] == pytest.approx([0.0, 1.0])

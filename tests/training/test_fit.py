@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowres.data.rows import Rows
-from lowres.training.fit import Environment, Fit, Logistic, LoRA, MostFrequent, Part, Recipe, Words
+from lowres.training.fit import Environment, Fit, Part
+from lowres.training.recipe import Logistic, LoRA, MostFrequent, Recipe, Words
 
 ENVIRONMENT = Environment("weights", "loop", "fp32", "torch-2.13")
 
@@ -119,4 +120,4 @@ def test_order_depends_on_draw_and_content_only() -> None:
 def test_chain_goes_back_to_the_first_start() -> None:
     first = fit(10)
     second = fit(4, start=first)
-    assert [link.content for link in second.chain()] == [second.content, first.content]
+    assert [link.content for link in second.lineage()] == [first.content, second.content]

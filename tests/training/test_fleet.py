@@ -19,9 +19,10 @@ from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.models import adapters, packed
 from lowres.models.backbone import Backbone, find_backbone
-from lowres.training.fit import Contrastive, CrossEntropy, Fit, Fitted, LoRA, Objective, Part, Recipe
+from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
+from lowres.training.recipe import Contrastive, CrossEntropy, LoRA, Objective, Recipe
 
 CLOSE = 1e-4
 """Probabilities after training, in fp32."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lowres.training.fit import Contrastive, CrossEntropy
 from lowres.training.objectives import Heads, Step, losses
+from lowres.training.recipe import Contrastive, CrossEntropy
 
 ROWS, CLASSES = (5, 3, 1), (3, 2, 2)
 
@@ -42,13 +42,13 @@ def test_cross_entropy() -> None:
             )
             own = logits[made.targets[fit, row]]
             wanted += float(made.weights[fit, row]) * (np.log(np.exp(logits).sum()) - own)
-        assert float(losses(CrossEntropy(), made, heads)[fit]) == pytest.approx(wanted)
+        assert float(losses(CrossEntropy(), made, heads)[0][fit]) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
 def test_contrastive(temperature: float) -> None:
     made, heads = step()
-    found = losses(Contrastive(temperature), made, heads)
+    found, _ = losses(Contrastive(temperature), made, heads)
     for fit, rows in enumerate(ROWS):
         vectors = [vector / np.linalg.norm(vector) for vector in made.vectors[fit, :rows].numpy()]
         targets, shares, each = made.targets[fit].tolist(), [], []
@@ -71,7 +71,7 @@ def test_what_a_fit_holds_stays_in_it(objective: CrossEntropy | Contrastive) -> 
     vectors = made.vectors.clone()
     vectors[1] = float("nan")
     vectors.requires_grad_()
-    found = losses(objective, Step(vectors, made.targets, made.weights, made.there), heads)
+    found, _ = losses(objective, Step(vectors, made.targets, made.weights, made.there), heads)
     assert torch.isnan(found).tolist() == [False, True, False]
     (grads,) = torch.autograd.grad(found.sum(), vectors)
     assert torch.isfinite(grads[0]).all()
