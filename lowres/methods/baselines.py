@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit
-from lowres.training.recipe import Logistic, MostFrequent, Tree, Words
+from lowres.training.recipe import Logistic, MostFrequent, Prototypes, Tree, Words
 
 
 def source_only(bench: Bench) -> Fit:
@@ -34,12 +34,12 @@ def tfidf(bench: Bench) -> Fit:
 
 def tfidf_joint(bench: Bench) -> Fit:
     """TF-IDF and logistic regression on source rows and target shots, half of the weight each."""
-    return bench.fit(*bench.source_and_shots, start=Words(), objective=Logistic())
+    return bench.fit(bench.source_and_shots, start=Words(), objective=Logistic())
 
 
 def tree(bench: Bench) -> Fit:
     """A decision tree of depth 4 on the words of source rows and target shots, half of the weight each."""
-    return bench.fit(*bench.source_and_shots, start=Words(ngrams=1), objective=Tree())
+    return bench.fit(bench.source_and_shots, start=Words(ngrams=1), objective=Tree())
 
 
 def probe(bench: Bench) -> Fit:
@@ -47,6 +47,11 @@ def probe(bench: Bench) -> Fit:
     return bench.fit(bench.target_shots, objective=Logistic())
 
 
+def nearest(bench: Bench) -> Fit:
+    """The nearest class mean of the target shots by cosine similarity of frozen pooled features (a:1703.05175)."""
+    return bench.fit(bench.target_shots, objective=Prototypes())
+
+
 def probe_joint(bench: Bench) -> Fit:
     """Logistic regression on frozen pooled features of source rows and target shots, half of the weight each."""
-    return bench.fit(*bench.source_and_shots, objective=Logistic())
+    return bench.fit(bench.source_and_shots, objective=Logistic())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lowres.errors import unknown_name
-from lowres.methods import baselines, transfer
+from lowres.methods import adaptation, averaging, baselines, transfer
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit
 
@@ -15,7 +15,8 @@ from lowres.training.fit import Fit
 class Method:
     """A recipe and the budgets it is measured at.
 
-    ``uses``: S labelled source rows, T target shots, ``pool`` as many labelled target rows as a source fit has.
+    ``uses``: S labelled source rows, T target shots, U unlabelled target rows, ``others`` labelled rows of all other
+    sources, ``pool`` as many labelled target rows as a source fit has.
     """
 
     expression: Callable[[Bench], Fit]
@@ -44,7 +45,14 @@ class Method:
         return [budget for budget in shots if (self.zero if budget == 0 else self.few)] or ([0] if not self.few else [])
 
 
-S, T, ST, POOL = frozenset("S"), frozenset("T"), frozenset("ST"), frozenset({"pool"})
+S, T, ST, STU, POOL, OTHERS = (
+    frozenset("S"),
+    frozenset("T"),
+    frozenset("ST"),
+    frozenset("STU"),
+    frozenset({"pool"}),
+    frozenset({"others", "T"}),
+)
 
 METHODS: dict[str, Method] = {
     "source-only": Method(baselines.source_only, S, zero=True, few=False),
@@ -52,6 +60,19 @@ METHODS: dict[str, Method] = {
     "target-only": Method(baselines.target_only, T),
     "source-then-target": Method(transfer.source_then_target, ST, source="a:1811.01088"),
     "joint": Method(transfer.joint, ST),
+    "probe-then-lora": Method(transfer.probe_then_lora, T, source="a:2202.10054"),
+    "contrastive": Method(transfer.contrastive, T, source="a:2209.11055"),
+    "interpolate": Method(averaging.interpolate, ST, source="a:2109.01903"),
+    "soup": Method(averaging.soup, ST, zero=True, source="a:2203.05482"),
+    "merge-domains": Method(averaging.merge_domains, OTHERS, zero=True, source="a:2402.15414"),
+    "meta": Method(averaging.meta, OTHERS, zero=True, source="a:1803.02999"),
+    "select-source": Method(transfer.select_source, STU, zero=True, source="doi:10.18653/v1/D19-6109"),
+    "self-train": Method(adaptation.self_train, STU, zero=True, source="a:2009.11538"),
+    "tapt": Method(adaptation.tapt, STU, zero=True, source="a:2004.10964"),
+    "coral": Method(adaptation.coral, STU, zero=True, source="a:1607.01719"),
+    "mmd": Method(adaptation.mmd, STU, zero=True, source="a:1502.02791"),
+    "dann": Method(adaptation.dann, STU, zero=True, source="a:1505.07818"),
+    "nearest": Method(baselines.nearest, T, source="a:1703.05175"),
     "probe": Method(baselines.probe, T),
     "probe-joint": Method(baselines.probe_joint, ST, zero=True),
     "tfidf": Method(baselines.tfidf, T),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from lowres.data import splits
 from lowres.data.rows import Rows
+from lowres.errors import UserError
 from lowres.training.fit import Fit, Part
-from lowres.training.recipe import BY_GRADIENT, CrossEntropy, LoRA, Objective, Recipe, Words
+from lowres.training.recipe import BY_GRADIENT, Average, CrossEntropy, LoRA, Objective, Recipe, Words
 
 
 @dataclass(frozen=True)
@@ -57,47 +60,122 @@ class Bench:
     """Training rows by domain."""
     labels: tuple[str, ...]
     settings: Settings
+    sources: tuple[str, ...] = ()
+    """Domains whose labels may be used, the target among them only for itself as a source."""
 
     @property
-    def source_train(self) -> Rows:
+    def source_train(self) -> tuple[Part, ...]:
         """S: labelled rows of the source, up to the row cap."""
         assert self.cell.source is not None
-        return self._capped(self.cell.source)
+        return self.domain_train(self.cell.source)
 
     @property
-    def target_pool(self) -> Rows:
+    def target_pool(self) -> tuple[Part, ...]:
         """As many labelled rows of the target as a source fit has: only for the ceiling."""
-        return self._capped(self.cell.target)
+        return self.domain_train(self.cell.target)
 
     @property
-    def target_shots(self) -> Rows:
+    def target_shots(self) -> tuple[Part, ...]:
         """T: so many labelled rows per class of the target; none at 0 shots."""
-        return splits.shots(self.cell.task, self.train[self.cell.target], self.cell.shots or 0, self.cell.draw)
+        shots = splits.shots(self.cell.task, self.train[self.cell.target], self.cell.shots or 0, self.cell.draw)
+        return (Part(shots),) if self.cell.shots else ()
 
     @property
-    def source_and_shots(self) -> tuple[Rows, ...]:
-        """S and T; at 0 shots S alone."""
-        return (self.source_train, self.target_shots) if self.cell.shots else (self.source_train,)
+    def source_and_shots(self) -> tuple[Part, ...]:
+        """S and T, the same share each; at 0 shots S alone."""
+        return (*self.source_train, *self.target_shots)
 
-    def fit(self, *rows: Rows, start: Fit | Words | None = None, objective: Objective | None = None) -> Fit:
+    @property
+    def target_unlabelled(self) -> Rows:
+        """U: rows of the target pool without their labels, up to the row cap; the shots are not among them."""
+        shots = {row for part in self.target_shots for row in part.rows.ids}
+        pool = self._capped(self.cell.target).without_labels()
+        return pool.take([place for place, row in enumerate(pool.ids) if row not in shots])
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The sources other than the target.
+
+        Raises:
+            UserError: There are fewer than two.
+        """
+        found = tuple(name for name in self.sources if name != self.cell.target)
+        if len(found) < 2:
+            raise UserError(
+                f"{self.cell.method} learns from several domains",
+                got=f"source {', '.join(found) or 'none'} for target {self.cell.target}",
+                expected="two or more sources",
+            )
+        return found
+
+    def domain_train(self, domain: str) -> tuple[Part, ...]:
+        """Labelled rows of a source, up to the row cap."""
+        return (Part(self._capped(domain)),)
+
+    def window(self, domain: str, shots: int, number: int) -> tuple[Part, ...]:
+        """The ``number``-th (from 0) so many rows per class of a source, beginning anew where its rows end."""
+        rows = self._capped(domain)
+        places = [
+            own[(number * shots + np.arange(min(shots, len(own)))) % len(own)] for own in rows.by_label().values()
+        ]
+        return (Part(rows.take(np.sort(np.concatenate(places)))),)
+
+    def fit(
+        self,
+        parts: Sequence[Part],
+        *,
+        start: Fit | Words | None = None,
+        objective: Objective | None = None,
+        labels: tuple[str, ...] | None = None,
+        draw: int | None = None,
+        **changes: Any,
+    ) -> Fit:
         """A fit on these rows with the study's adapter and recipe.
 
         Args:
-            rows: One or more sets of rows; each has the same share of the loss.
+            parts: Rows and their shares of the loss.
             start: Another fit, or words; None: the backbone.
-            objective: None: cross-entropy. Those without gradients leave the backbone frozen.
+            objective: None: cross-entropy. Those without gradients leave the backbone, or the adapter of the start, as it is.
+            labels: None: those of the task.
+            draw: None: the cell's own; for a stage that all draws share, a fixed one.
+            changes: Fields of the recipe that differ from the study's.
         """
         objective = objective or CrossEntropy()
+        adapter = self.settings.adapter if isinstance(objective, BY_GRADIENT) else None
+        if isinstance(start, Fit) and start.adapter is not None:
+            adapter = start.adapter
         return Fit(
-            parts=tuple(Part(part) for part in rows),
+            parts=tuple(parts),
+            labels=labels or self.labels,
+            task=self.cell.task,
+            draw=self.cell.draw if draw is None else draw,
+            start=start,
+            objective=objective,
+            adapter=adapter,
+            recipe=replace(self.settings.recipe, **changes),
+        )
+
+    def mean(self, ingredients: Sequence[Fit], weights: Sequence[float] = (), of: str = "update") -> Fit:
+        """The average of fits; without weights each counts the same. See ``Average`` for ``of``."""
+        first = ingredients[0]
+        assert first.adapter is not None
+        times = len(ingredients) if of == "update" else 1
+        return Fit(
+            parts=(),
             labels=self.labels,
             task=self.cell.task,
             draw=self.cell.draw,
-            start=start,
-            objective=objective,
-            adapter=self.settings.adapter if isinstance(objective, BY_GRADIENT) else None,
-            recipe=self.settings.recipe,
+            objective=Average(tuple(weights) or (1 / len(ingredients),) * len(ingredients), of),
+            adapter=replace(first.adapter, rank=times * first.adapter.rank, alpha=times * first.adapter.alpha),
+            recipe=first.recipe,
+            ingredients=tuple(ingredients),
         )
 
     def _capped(self, domain: str) -> Rows:
         return splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, self.cell.draw)
+
+
+def shared(parts: Sequence[Part], share: float) -> tuple[Part, ...]:
+    """Parts that have this share together."""
+    total = sum(part.share for part in parts)
+    return tuple(replace(part, share=share * part.share / total) for part in parts)

@@ -1,16 +1,41 @@
-"""Methods that carry a labelled source over to the target."""
+"""Methods that learn the target from its shots, with or without a labelled source before."""
 
 from __future__ import annotations
 
 from lowres.methods.cell import Bench
-from lowres.training.fit import Fit
+from lowres.training.fit import Fit, Part, Resembling
+from lowres.training.recipe import Contrastive, Logistic
 
 
 def source_then_target(bench: Bench) -> Fit:
     """LoRA on the source rows, then the same adapter and head on the target shots (STILTs, a:1811.01088)."""
-    return bench.fit(bench.target_shots, start=bench.fit(bench.source_train))
+    source = bench.fit(bench.source_train)
+    return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
 
 
 def joint(bench: Bench) -> Fit:
     """LoRA on source rows and target shots together; each gives half of every batch."""
-    return bench.fit(*bench.source_and_shots)
+    return bench.fit(bench.source_and_shots)
+
+
+def probe_then_lora(bench: Bench) -> Fit:
+    """A head by logistic regression on frozen features of the target shots, then LoRA from there (LP-FT, a:2202.10054)."""
+    return bench.fit(bench.target_shots, start=bench.fit(bench.target_shots, objective=Logistic()))
+
+
+def contrastive(bench: Bench) -> Fit:
+    """In-batch supervised contrastive LoRA on the target shots, then logistic regression on its features (after a:2209.11055)."""
+    features = bench.fit(bench.target_shots, objective=Contrastive())
+    return bench.fit(bench.target_shots, start=features, objective=Logistic())
+
+
+def select_source(bench: Bench) -> Fit:
+    """Joint training on the half of the source rows that a domain classifier finds most target-like (doi:10.18653/v1/D19-6109)."""
+    unlabelled = bench.target_unlabelled
+    kept = []
+    for part in bench.source_train:
+        sides = ("source", "target")
+        named = (rows.labelled([side] * len(rows)) for side, rows in zip(sides, (part.rows, unlabelled), strict=True))
+        judge = bench.fit([Part(rows) for rows in named], objective=Logistic(), labels=sides)
+        kept.append(Part(part.rows, part.share, Resembling(judge)))
+    return bench.fit([*kept, *bench.target_shots])

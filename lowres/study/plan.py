@@ -203,7 +203,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, sources, targets, methods):
-        fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared))
+        fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, tuple(sources)))
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
 
 
@@ -281,7 +281,7 @@ def source_plan(config: StudyConfig, task: Task) -> Plan:
     row_cap = min(config.source_rows, *map(len, train.values()))
     cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
     shared = Settings(row_cap, config.lora, config.recipe)
-    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared)) for cell in cells}
+    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, sources)) for cell in cells}
     return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
 
 
@@ -299,8 +299,8 @@ def _cells(
             for target in targets:
                 pool = len(task.domains[target].train) > 0
                 for budget in method.budgets(shots):
-                    if not pool and budget != 0:
-                        continue  # nothing of this target can be labelled; reported as a warning
+                    if not pool and (budget != 0 or "U" in method.uses):
+                        continue  # nothing of this target can be labelled or looked at; reported as a warning
                     for origin in sources if method.uses_source else (None,):
                         if origin != target:
                             yield Cell(task.name, origin, target, budget, name, draw)

@@ -18,6 +18,7 @@ from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
 from lowres.study.store import Store
 from lowres.training import closed_form
+from lowres.training.acted import held_out_checks
 from lowres.training.fit import Check, Engine, Environment, Fit, Fitted
 
 
@@ -241,7 +242,9 @@ class _Run:
         if ready:
             for whole, result in self.engine.fit_many(ready, self.fitted):
                 fit, checks = able[whole.content]
-                yield fit, result if isinstance(result, Exception) else _checked(result, checks)
+                if not isinstance(result, Exception):
+                    result = _checked(result, (*checks, *held_out_checks(whole, result, self.engine)))
+                yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:
         """A fit with the rows that other fits decide on; what those answered is kept in the store."""

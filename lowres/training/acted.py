@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from lowres.training.fit import Check, Fit, Tensors
-from lowres.training.recipe import MMD, Coral, Dann
+from lowres.training.fit import Check, Engine, Fit, Fitted, Tensors
+from lowres.training.recipe import MMD, Coral, Dann, SimCSE
 
 
 def logged(step: int, loss: float, figure: float | None) -> dict[str, float]:
@@ -32,6 +33,31 @@ def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[
         told = float(np.mean([entry["figure"] for entry in log]))
         checks.append(Check("discriminator better than chance", told > 0.5, told, "> 0.5"))
     return tuple(checks)
+
+
+def held_out_checks(fit: Fit, fitted: Fitted, engine: Engine) -> tuple[Check, ...]:
+    """Of an encoder that looked at unlabelled texts: its loss on texts it was not shown, against that of the frozen one."""
+    if not isinstance(fit.objective, SimCSE) or len(fit.parts) < 4:
+        return ()
+    pairs = [list(part.rows.texts) for part in fit.parts[2:4]]
+    losses = []
+    for under in (None, (fit, fitted)):
+        texts, views = (engine.features(one, fit.recipe, under) for one in pairs)
+        losses.append(_view_loss(texts, views, fit.objective.temperature))
+    before, after = losses
+    return (Check("held-out loss below the frozen encoder's", after < before, before - after, "> 0"),)
+
+
+def _view_loss(texts: npt.NDArray[np.float32], views: npt.NDArray[np.float32], temperature: float) -> float:
+    """Mean loss of finding each text among all by its other view, rows scaled to length 1; [rows, hidden] each."""
+    one, other = (
+        vectors.astype(float) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        for vectors in (texts, views)
+    )
+    alike = other @ one.T / temperature
+    top = alike.max(1, keepdims=True)
+    total = np.log(np.exp(alike - top).sum(1)) + top[:, 0]
+    return float(np.mean(total - np.diag(alike)))
 
 
 def _fall(log: Sequence[dict[str, Any]], name: str) -> float:

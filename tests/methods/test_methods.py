@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lowres.data import splits
+from lowres.data.rows import UNLABELLED
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.methods.catalogue import DEFAULT, METHODS, REFERENCES, find_method
@@ -19,7 +20,8 @@ SETTINGS = Settings(row_cap=30)
 def bench(task: Task, method: str, shots: int | None, draw: int = 0, target: str = "film") -> Bench:
     source = "shop" if METHODS[method].uses_source else None
     train = {name: domain.train for name, domain in task.domains.items()}
-    return Bench(Cell(task.name, source, target, shots, method, draw), train, task.labels, SETTINGS)
+    sources = tuple(task.domains)
+    return Bench(Cell(task.name, source, target, shots, method, draw), train, task.labels, SETTINGS, sources)
 
 
 def expressions(task: Task) -> list[tuple[str, int | None, Fit]]:
@@ -45,15 +47,18 @@ def test_no_fit_sees_a_row_or_label_it_may_not_use(toy_task: Task) -> None:
                 assert not ids & test, f"{name} trains on test rows"
                 assert not ids & dev, f"{name} trains on dev rows"
                 if part.rows.domain == "film":
-                    if "pool" in uses:
+                    if not set(part.rows.labels) & set(toy_task.labels):
+                        assert "U" in uses, f"{name} looks at target rows it does not declare"
+                        assert set(part.rows.labels) <= {UNLABELLED, "target"}
+                    elif "pool" in uses:
                         assert len(ids) <= SETTINGS.row_cap
                     else:
                         assert "T" in uses, f"{name} uses target labels it does not declare"
                         allowed = splits.shots(toy_task.name, toy_task.domains["film"].train, shots or 0, link.draw)
                         assert ids <= set(allowed.ids), f"{name} sees target labels beyond its shots"
                 else:
-                    assert part.rows.domain == "shop", f"{name} reads a third domain"
-                    assert "S" in uses, f"{name} uses a source it does not declare"
+                    assert part.rows.domain == "shop" or "others" in uses, f"{name} reads a third domain"
+                    assert uses & {"S", "others"}, f"{name} uses a source it does not declare"
                     assert len(ids) <= SETTINGS.row_cap
                 followed += 1
     assert followed >= 2 * len(METHODS)
@@ -72,7 +77,7 @@ def test_no_training_text_is_a_test_text(toy_task: Task) -> None:
 def test_every_method_is_described(name: str) -> None:
     method = METHODS[name]
     assert method.summary.endswith(".")
-    assert method.uses <= {"S", "T", "pool"}
+    assert method.uses <= {"S", "T", "U", "others", "pool"}
     assert method.budgets([0, 8])
 
 
@@ -81,7 +86,7 @@ def test_a_method_uses_what_it_declares(name: str, toy_task: Task) -> None:
     method = METHODS[name]
     fit = method.expression(bench(toy_task, name, method.budgets([8, 0])[0]))
     domains = {part.rows.domain for link in fit.lineage() for part in link.parts}
-    assert ("shop" in domains) == ("S" in method.uses)
+    assert ("shop" in domains) == bool({"S", "others"} & method.uses)
 
 
 def test_shots_are_nested_and_source_is_shared(toy_task: Task) -> None:

@@ -222,4 +222,6 @@ class TestClosedForm:
         train = toy_task.domains["shop"].train
         one = train.take(train.by_label()["positive"][:5])
         fit = Fit((Part(one),), toy_task.labels, "toy", 0, Words(), Logistic(), None)
-        assert closed_form.answer(fit, closed_form.solve(fit, engine, {}), ["x"], engine)[0] == pytest.approx([0.0, 1.0])
+        assert closed_form.answer(fit, closed_form.solve(fit, engine, {}), ["x"], engine)[0] == pytest.approx(
+            [0.0, 1.0]
+        )

@@ -1,0 +1,58 @@
+"""Methods that look at unlabelled target rows."""
+
+from __future__ import annotations
+
+from lowres.data import splits
+from lowres.data.views import with_deletions
+from lowres.methods.cell import Bench, shared
+from lowres.methods.transfer import source_then_target
+from lowres.training.fit import Fit, Part, PseudoLabels
+from lowres.training.recipe import MMD, Coral, Dann, Objective, SimCSE
+
+HELD_OUT = 0.1
+"""Share of the unlabelled rows that the adapted encoder is checked on."""
+
+
+def self_train(bench: Bench) -> Fit:
+    """Source-then-target labels the target rows it is surest of, as many of each class, and learns from them (a:2009.11538)."""
+    teacher = source_then_target(bench)
+    return bench.fit([*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(teacher))], start=teacher)
+
+
+def tapt(bench: Bench) -> Fit:
+    """LoRA on unlabelled target rows by unsupervised SimCSE, once a domain, then source-then-target from there (after a:2004.10964)."""
+    source = bench.fit(bench.source_train, start=_adapted(bench))
+    return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
+
+
+def coral(bench: Bench) -> Fit:
+    """LoRA on source rows and target shots while the covariances of the domains' vectors are drawn together (a:1607.01719)."""
+    return _aligned(bench, Coral())
+
+
+def mmd(bench: Bench) -> Fit:
+    """LoRA on source rows and target shots while the mean discrepancy of the domains' vectors is made small (a:1502.02791)."""
+    return _aligned(bench, MMD())
+
+
+def dann(bench: Bench) -> Fit:
+    """LoRA on source rows and target shots against a domain discriminator; a negative control (a:1505.07818, a:2009.07806)."""
+    return _aligned(bench, Dann())
+
+
+def _aligned(bench: Bench, objective: Objective) -> Fit:
+    """Batches are twice as large: one half labelled rows, one half unlabelled target rows."""
+    labelled = shared(bench.source_and_shots, 1.0)
+    return bench.fit(
+        [*labelled, Part(bench.target_unlabelled)], objective=objective, batch=2 * bench.settings.recipe.batch
+    )
+
+
+def _adapted(bench: Bench) -> Fit:
+    """The encoder after a look at the target's unlabelled rows; the same for all shots and draws."""
+    cell = bench.cell
+    rows = splits.cap(cell.task, bench.train[cell.target], bench.settings.row_cap, 0).without_labels()
+    last = max(1, round(HELD_OUT * len(rows)))
+    kept, held = rows.take(range(len(rows) - last)), rows.take(range(len(rows) - last, len(rows)))
+    views = [Part(kept), Part(with_deletions(kept)), Part(held, 0.0), Part(with_deletions(held), 0.0)]
+    return bench.fit(views, objective=SimCSE(), draw=0, batch=2 * bench.settings.recipe.batch)
