@@ -1,0 +1,130 @@
+"""Screens the methods on dev rows and measures them on test rows; makes the tables of docs/methods-measured.md.
+
+    python scripts/measure_methods.py run vader-sentiment --pairs movie:amazon,amazon:tweets,nyt:movie --part dev \
+        --shots 0,8,32 --seeds 3 --out docs/data/methods-dev.json
+    python scripts/measure_methods.py run vader-sentiment --pairs … --part test --methods … --seeds 10 --out docs/data/methods-test.json
+    python scripts/measure_methods.py table docs/data/methods-dev.json docs/data/methods-test.json --write docs/methods-measured.md
+
+``--part dev`` tests every fit on dev rows in place of test rows: no test row is read. Fits are kept in ``--store``, so that
+a broken run goes on, and a run with more methods trains only what is new. A result file holds one entry a method and budget
+over the pairs named (score, gain, recovery, net transfer and their 95 % intervals, the paired verdict against the
+reference of the budget, seconds a cell), and the config that made it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lowres
+from lowres.analysis.costs import Bills, costs
+from lowres.analysis.measure import Scores, summarise
+from lowres.data.task import Task
+from lowres.methods.catalogue import METHODS
+from lowres.results import write_text
+from lowres.study.plan import Plan
+from lowres.study.provenance import provenance
+from lowres.study.runner import run_plan
+
+BEGIN, END = "<!-- {} begin -->", "<!-- {} end -->"
+
+
+@dataclass(frozen=True)
+class Chosen(Plan):
+    """A plan of some of the pairs of its domains."""
+
+    chosen: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs that were asked for."""
+        return list(self.chosen)
+
+
+def on_dev(task: Task) -> Task:
+    """The task with its dev rows where the test rows were."""
+    domains = {name: replace(domain, test=domain.dev) for name, domain in task.domains.items()}
+    return replace(task, domains=domains)
+
+
+def chosen(plan: Plan, pairs: tuple[tuple[str, str], ...]) -> Chosen:
+    """The cells of these pairs, and those of their sources and targets alone."""
+    fits = {
+        cell: fit
+        for cell, fit in plan.fits.items()
+        if (cell.source is None and any(cell.target == target for _, target in pairs))
+        or (cell.source, cell.target) in pairs
+        or (cell.source == cell.target and any(cell.source == source for source, _ in pairs))
+    }
+    return Chosen(plan.config, plan.task, plan.sources, plan.targets, plan.methods, plan.row_cap, fits, pairs)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Trains what is missing and sums up."""
+    pairs = tuple((source, target) for source, _, target in (pair.partition(":") for pair in options.pairs.split(",")))
+    study = lowres.Study(
+        task=options.task,
+        targets=dict.fromkeys(target for _, target in pairs),
+        shots=[int(number) for number in options.shots.split(",")],
+        seeds=options.seeds,
+        methods=options.methods.split(",") if options.methods else list(METHODS),
+        preset=options.preset,
+        store=options.store,
+        source_rows=options.source_rows,
+        limit=options.limit,
+    )
+    if options.part == "dev":
+        study.__dict__["task"] = on_dev(study.task)
+    plan = chosen(study.plan, pairs)
+    origin = provenance(study.machine.device, study.machine.precision)
+    outcome = run_plan(plan, study.engine, study.environment, study.store, origin)
+    scores = Scores(outcome)
+    summary = json.loads(summarise(scores, study.backbone.name).to_json())
+    spent = {(cost.method, cost.shots): cost for cost in costs(scores, Bills(scores, study.backbone, study.store))}
+    verdicts = {(one["method"], one["shots"]): one for one in summary["verdicts"] if one["source"] is None}
+    rows = []
+    for one in summary["overall"]:
+        place = one["method"], one["shots"]
+        cost = spent.get(place)
+        rows.append({**one, "seconds": cost and round(cost.seconds, 2), "verdict": verdicts.get(place)})
+    return {
+        "task": options.task,
+        "part": options.part,
+        "pairs": [list(pair) for pair in pairs],
+        "config": {name: getattr(options, name) for name in ("shots", "seeds", "preset", "source_rows", "limit")},
+        "metric": summary["study"]["metric"],
+        "row_cap": plan.row_cap,
+        "failed": outcome.failed,
+        "checks": [line for line in outcome.warnings if "wanted" in line],
+        "rows": rows,
+        "transfer": summary["transfer"],
+        "shift": summary["shift"],
+        "scores": summary["scores"],
+    }
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("task")
+    runs.add_argument("--pairs", required=True, help="source:target, separated by commas")
+    runs.add_argument("--part", choices=("dev", "test"), required=True)
+    runs.add_argument("--methods", default="", help="default: all")
+    runs.add_argument("--shots", default="0,8,32")
+    runs.add_argument("--seeds", type=int, default=3)
+    runs.add_argument("--preset", default="balanced")
+    runs.add_argument("--source-rows", type=int, default=500)
+    runs.add_argument("--limit", type=int, default=None)
+    runs.add_argument("--store", default="runs/store")
+    runs.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    write_text(options.out, json.dumps(run(options), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
