@@ -17,12 +17,13 @@ from hypothesis import strategies as some
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.task import Task
+from lowres.data.views import with_deletions
 from lowres.models import adapters, packed
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
-from lowres.training.recipe import Contrastive, CrossEntropy, LoRA, Objective, Recipe
+from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann, LoRA, Objective, Recipe, SimCSE
 
 CLOSE = 1e-4
 """Probabilities after training, in fp32."""
@@ -122,6 +123,32 @@ def test_a_ragged_wave_agrees_with_the_plain_engine(
             ]
 
     agree()
+
+
+@pytest.mark.parametrize("objective", [Coral(), MMD(), Dann(), SimCSE()])
+def test_unlabelled_rows_agree_with_the_plain_engine(
+    objective: Objective, engines: dict[str, tuple[FleetEngine, LoopEngine]], toy_task: Task
+) -> None:
+    fleet, loop = engines["bert"]
+    texts = list(toy_task.domains["chat"].test.texts)
+    wave = []
+    for draw in range(3):
+        labelled = splits.shots(toy_task.name, toy_task.domains["shop"].train, 3 + draw, draw)
+        pool = toy_task.domains["film"].train.take(range(9 + draw)).without_labels()
+        first = Part(pool) if isinstance(objective, SimCSE) else Part(labelled)
+        second = Part(with_deletions(pool)) if isinstance(objective, SimCSE) else Part(pool)
+        wave.append(
+            dataclasses.replace(fit(toy_task, draw=draw, steps=8 + draw), parts=(first, second), objective=objective)
+        )
+    expected, found = trained(loop, wave, {}), trained(fleet, wave, {})
+    for one in wave:
+        wanted = expected[one.content]
+        assert fleet.predict(one, found[one.content], texts) == pytest.approx(
+            loop.predict(one, wanted, texts), abs=CLOSE
+        )
+        figures = [[entry.get("figure", 0.0) for entry in log] for log in (found[one.content].log, wanted.log)]
+        assert figures[0] == pytest.approx(figures[1], abs=1e-3)
+        assert [check.passed for check in found[one.content].checks] == [check.passed for check in wanted.checks]
 
 
 @pytest.mark.parametrize("shape", ["bert", "roberta", "distilbert", "electra", "mpnet"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lowres.training.objectives import Heads, Step, losses
-from lowres.training.recipe import Contrastive, CrossEntropy
+from lowres.training.objectives import WIDTHS, Heads, Step, losses
+from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann, Objective
 
 ROWS, CLASSES = (5, 3, 1), (3, 2, 2)
 
@@ -63,6 +63,95 @@ def test_contrastive(temperature: float) -> None:
             shares.append(float(made.weights[fit, row]))
         wanted = float(np.average(each, weights=shares)) if each else 0.0
         assert float(found[fit]) == pytest.approx(wanted)
+
+
+def two_sides() -> tuple[Step, Heads]:
+    """Three fits with four labelled and three, two and one unlabelled rows."""
+    _, heads = step()
+    rng = np.random.default_rng(1)
+    unlabelled = (3, 2, 1)
+    rows = np.arange(7)[None]
+    there = torch.tensor(rows < 4 + np.array(unlabelled)[:, None])
+    weights = torch.tensor(np.where(rows < 4, 0.25, 0.0)).repeat(3, 1)
+    vectors = torch.tensor(rng.normal(size=(3, 7, 4)), requires_grad=True)
+    told = torch.tensor(rng.normal(size=(3, 4)), requires_grad=True), torch.tensor(rng.normal(size=3))
+    return (
+        Step(vectors, torch.tensor(rng.integers(0, 2, (3, 7))), weights, there),
+        Heads(heads.weight, heads.bias, heads.absent, told),
+    )
+
+
+def sides(made: Step, fit: int) -> tuple[np.ndarray, np.ndarray]:
+    whole = made.vectors[fit].detach().numpy()
+    return whole[:4], whole[4 : int(made.there[fit].sum())]
+
+
+def test_coral() -> None:
+    made, heads = two_sides()
+    found, figure = losses(Coral(0.5), made, heads)
+    plain, _ = losses(CrossEntropy(), made, heads)
+    assert figure is not None
+    for fit in (0, 1):  # one row has no covariance
+        one, other = (np.cov(side, rowvar=False) for side in sides(made, fit))
+        wanted = float(((one - other) ** 2).sum())
+        assert float(figure[fit]) == pytest.approx(wanted)
+        assert float(found[fit] - plain[fit]) == pytest.approx(0.5 * wanted)
+    assert torch.isfinite(found).all()
+
+
+def test_mmd() -> None:
+    made, heads = two_sides()
+    found, figure = losses(MMD(2.0), made, heads)
+    plain, _ = losses(CrossEntropy(), made, heads)
+    assert figure is not None
+    for fit in range(3):
+        one, other = sides(made, fit)
+        whole = np.concatenate([one, other])
+        apart = ((whole[:, None] - whole[None]) ** 2).sum(-1)
+        middle = np.sort(apart.ravel())[(apart.size - 1) // 2]
+        kernel = np.mean([np.exp(-apart / (width * middle)) for width in WIDTHS], axis=0)
+        size = len(one)
+        wanted = kernel[:size, :size].mean() + kernel[size:, size:].mean() - 2 * kernel[:size, size:].mean()
+        assert float(figure[fit]) == pytest.approx(wanted)
+        assert float(found[fit] - plain[fit]) == pytest.approx(2 * wanted)
+
+
+def test_the_discriminator_learns_and_the_vectors_learn_against_it() -> None:
+    made, heads = two_sides()
+    assert heads.discriminator is not None
+    weight, bias = heads.discriminator
+    found, share = losses(Dann(0.3), made, heads)
+    plain, _ = losses(CrossEntropy(), made, heads)
+    assert share is not None
+    extra = found - plain
+    to_weight, to_vectors = torch.autograd.grad(extra.sum(), (weight, made.vectors))
+    for fit in range(3):
+        one, other = sides(made, fit)
+        own = torch.tensor(np.concatenate([one, other]), requires_grad=True)
+        logits = own @ weight[fit].detach() + bias[fit]
+        truth = torch.tensor([0.0] * len(one) + [1.0] * len(other), dtype=torch.float64)
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        wanted = (each[: len(one)].mean() + each[len(one) :].mean()) / 2
+        assert float(extra[fit]) == pytest.approx(float(wanted))
+        right = ((logits > 0) == (truth > 0)).double()
+        assert float(share[fit]) == pytest.approx(float(right[: len(one)].mean() + right[len(one) :].mean()) / 2)
+        (forward,) = torch.autograd.grad(wanted, own)
+        assert to_vectors[fit, : len(own)].numpy() == pytest.approx(-0.3 * forward.numpy())
+    assert float(to_weight.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("objective", [Coral(), MMD(), Dann()])
+def test_alignment_of_one_fit_stays_in_it(objective: Objective) -> None:
+    made, heads = two_sides()
+    alone = Step(*(part[1:2] for part in (made.vectors, made.targets, made.weights, made.there)))
+    assert heads.discriminator is not None
+    own = Heads(
+        heads.weight[1:2],
+        heads.bias[1:2],
+        heads.absent[1:2],
+        (heads.discriminator[0][1:2], heads.discriminator[1][1:2]),
+    )
+    assert float(losses(objective, made, heads)[0][1]) == pytest.approx(float(losses(objective, alone, own)[0]))
 
 
 @pytest.mark.parametrize("objective", [CrossEntropy(), Contrastive()])
