@@ -106,6 +106,61 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def tables(found: dict[str, Any]) -> str:
+    """One table a budget, the best score first."""
+    pairs = ", ".join(f"{source} → {target}" for source, target in found["pairs"])
+    config = found["config"]
+    limit = f", at most {config['limit']} rows a domain" if config["limit"] else ""
+    lines = [
+        f"{found['task']}, {pairs}; {found['part']} rows{limit}; {config['seeds']} draws; {found['row_cap']} source rows; "
+        f"preset `{config['preset']}`; {found['metric'].replace('_', '-')}."
+    ]
+    for budget in sorted({row["shots"] for row in found["rows"]}):
+        rows = sorted((row for row in found["rows"] if row["shots"] == budget), key=lambda row: -row["score"]["mean"])
+        lines += ["", f"**{budget} shots**", ""]
+        lines += [
+            "| method | score | gain | recovery | net transfer | negative transfer | against the reference | s a cell |",
+            "| :-- | --: | --: | --: | --: | --: | :-- | --: |",
+        ]
+        for row in rows:
+            verdict = row["verdict"]
+            said = "reference" if verdict is None else f"{_estimate(verdict['difference'], True)} {verdict['verdict']}"
+            rate = row["negative_transfer_rate"]
+            cells = [
+                f"`{row['method']}`",
+                _estimate(row["score"]),
+                _estimate(row["gain"], True),
+                _estimate(row["recovery"]),
+                _estimate(row["net_transfer"], True),
+                "–" if rate is None else f"{rate:.0%}",
+                said,
+                "–" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _estimate(one: dict[str, float] | None, signed: bool = False) -> str:
+    if one is None:
+        return "–"
+    sign = "+" if signed else ""
+    return f"{one['mean']:{sign}.3f} [{one['low']:{sign}.3f}, {one['high']:{sign}.3f}]"
+
+
+def write_tables(page: Path, files: list[Path]) -> None:
+    """Puts the tables of each result file between its marks on the page."""
+    text = page.read_text(encoding="utf-8")
+    for path in files:
+        begin, end = (mark.format(path.stem) for mark in (BEGIN, END))
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"{page} has no marks {begin} … {end}")
+        made = tables(json.loads(path.read_text(encoding="utf-8")))
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    write_text(page, text)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,7 +177,13 @@ def main() -> None:
     runs.add_argument("--limit", type=int, default=None)
     runs.add_argument("--store", default="runs/store")
     runs.add_argument("--out", type=Path, required=True)
+    shown = commands.add_parser("table")
+    shown.add_argument("files", type=Path, nargs="+")
+    shown.add_argument("--write", type=Path, required=True)
     options = parser.parse_args()
+    if options.command == "table":
+        write_tables(options.write, options.files)
+        return
     write_text(options.out, json.dumps(run(options), indent=1) + "\n")
 
 
