@@ -122,16 +122,21 @@ def _law(
     reason = laws.refusal(x, len(values))
     curve, pays = list[LawPoint](), None
     if reason is None:
-        rng = seeds.generator("law", scores.outcome.plan.task.name, *place, against)
-        law = laws.fit_law(x, values, rng, top=metric.bounds[1])
+        law = fit_again(x, values, scores.outcome.plan.task.name, place, against, metric.bounds[1])
         at = np.geomspace(law.smallest, laws.REACH * law.largest, CURVE_POINTS)
         drawn = zip(at, law.at(at), *law.band(at), strict=True)
         curve = [LawPoint(x=one, mean=mean, low=low, high=high) for one, mean, low, high in drawn]
         pays = law.pays_until()
     method, source, target = place
     return Law(
-        method=method, source=source, target=target, against=against, points=points, curve=curve, pays_until=pays, reason=reason
+        method=method, source=source, target=target, against=against, points=points, curve=curve, pays_until=pays, reason=reason,
+        draws=values.tolist(),
     )  # fmt: skip
+
+
+def fit_again(x: Sequence[float], draws: Floats, task: str, place: Place, against: Against, top: float) -> laws.Law:
+    """The law of a place, the same from the same scores wherever it is asked for."""
+    return laws.fit_law(x, draws, seeds.generator("law", task, *place, against), top=top)
 
 
 def measured(

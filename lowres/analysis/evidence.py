@@ -63,6 +63,26 @@ class Law(Part):
     curve: list[LawPoint]
     pays_until: float | None
     reason: str | None
+    draws: list[list[float]] = Field(default_factory=list)
+    """Scores behind the points, [draws, points]: the law can be fitted again from them."""
+
+
+class Reach(Part):
+    """Target labels a class (all of them over the number of classes) that a method takes to a score, by its law.
+
+    ``wanted``: the ceiling less one point (0.01), or a score that was asked for. The band is one of 90 %; a bound is null
+    where it leaves what the law may speak of (the fewest labels measured … four times the most). ``labels`` null: ``reason``.
+    """
+
+    method: str
+    source: str | None
+    target: str
+    wanted: Literal["ceiling less a point", "asked"]
+    score: float
+    labels: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
 
 
 class Forecast(Part):
@@ -220,6 +240,7 @@ class Evidence(BaseModel):
     aggregates: list[Aggregate] = []
     costs: list[Cost] = []
     laws: list[Law] = []
+    reaches: list[Reach] = []
     forecasts: list[Forecast] = []
     distances: list[Distance] = []
     flips: list[Flip] = []
@@ -231,6 +252,8 @@ class Evidence(BaseModel):
     choices: list[Choice] = []
     map: list[Place] = []
     notes: list[str] = []
+    classes: int | None = None
+    """Labels that the task has, by which ``reaches`` divides."""
     seal: str = ""
     """Of the content and of the study it was made for."""
 

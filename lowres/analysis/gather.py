@@ -12,6 +12,7 @@ from lowres.analysis.distances import distances
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
+from lowres.analysis.reach import near_ceiling
 from lowres.errors import StoreError
 from lowres.study.store import Store
 from lowres.training.fit import Engine
@@ -25,10 +26,12 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
     outcome = scores.outcome
     recipe = outcome.plan.config.recipe
     bills = Bills(scores, engine.backbone, store)
+    found: dict[str, list[Any]] = {}
     parts: dict[str, Callable[[], list[Any]]] = {
         "aggregates": lambda: aggregates(scores),
         "costs": lambda: costs(scores, bills),
         "laws": lambda: learning_laws(scores, bills),
+        "reaches": lambda: near_ceiling(scores, found.get("laws", [])),
         "forecasts": lambda: forecasts(scores),
         "distances": lambda: distances(scores, engine),
         "flips": lambda: diagnosis.flips(outcome, scores),
@@ -40,7 +43,6 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "choices": lambda: choices(scores),
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
     }
-    found: dict[str, list[Any]] = {}
     notes = []
     for name, make in parts.items():
         try:
@@ -49,4 +51,4 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
             raise
         except Exception as error:  # whatever its kind: the part is missing, the results are not
             notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return Evidence.model_validate({**found, "notes": notes})
+    return Evidence.model_validate({**found, "notes": notes, "classes": len(outcome.plan.task.labels)})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lowres.analysis.evidence import Evidence, Law
+from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import cut, hundredths, metric_name, percent, transfer_of
+from lowres.report.tables import cut, hundredths, metric_name, number, percent, transfer_of
 
 LONGEST = 40
 """Characters of a name in a sentence."""
@@ -28,6 +28,38 @@ def verdicts(summary: Summary) -> list[str]:
             found.setdefault(one.target, {}).setdefault(one.shots, []).append(one)
     whose = "" if method == "source-then-target" else f" ({method})"
     return [clean(f"{short(target)}{whose}: {_budgets(summary, budgets)}") for target, budgets in found.items()]
+
+
+def reached(evidence: Evidence | None) -> list[str]:
+    """One line a target and score: the labels a class that take the cheapest method there, beside the others."""
+    found: dict[tuple[str, str], list[Reach]] = {}
+    for one in evidence.reaches if evidence else []:
+        found.setdefault((one.wanted, one.target), []).append(one)
+    return [clean(_reached(group)) for group in found.values()]
+
+
+def _reached(group: list[Reach]) -> str:
+    first = group[0]
+    score = f"{short(first.target)}: {number(first.score)}" + (
+        ", a point below the ceiling," * (first.wanted != "asked")
+    )
+    known = sorted((one for one in group if one.labels is not None), key=lambda one: one.labels or 0.0)
+    if not known:
+        reasons = list(dict.fromkeys(f"{_by(one)}: {one.reason}" for one in group))
+        return f"{score} is out of what the laws say of labels ({'; '.join(_some(reasons, 2))})"
+    best, others = known[0], list[str]()
+    for one in known[1:]:
+        if one.method not in (best.method, "source-then-target") and len(others) < 2:
+            others.append(f"{one.labels:,.0f} by {_by(one)}")
+    low, high = (f"{one:,.0f}" if one is not None else None for one in (best.low, best.high))
+    band = f"{low or 'the fewest measured, or fewer,'} to {high or 'more than the law speaks of'}"
+    return f"{score} takes about {best.labels:,.0f} labels a class by {_by(best)} (90 % band {band})" + "".join(
+        f"; {one}" for one in others
+    )
+
+
+def _by(one: Reach) -> str:
+    return one.method + (f" from {short(one.source)}" if one.source is not None else "")
 
 
 def short(domain: str) -> str:

@@ -23,6 +23,16 @@ LEAST_SPREAD = 1.5
 SAMPLES = 400
 
 
+@dataclass(frozen=True)
+class Reached:
+    """The x that a score takes, or the reason why it is not said. A bound is None where the band leaves the law's reach."""
+
+    x: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     """A fitted law. ``parameters`` [3] are ceiling, scale and exponent for x in units of the smallest budget; ``samples``
@@ -60,6 +70,34 @@ class Law:
             return self.smallest
         end = self.smallest * float(won ** (1 / exponent))
         return end if end <= REACH * self.largest else None
+
+    def reach(self, score: float, level: float = 0.9) -> Reached:
+        """Where the mean score over draws reaches ``score``, with the band of the laws of resampled means.
+
+        Every law rises, so this inverts ``band``: the low end is where its upper edge crosses the score.
+        """
+        x, end = float(self._crossing(self.parameters[None], score)[0]), REACH * self.largest * (1 + 1e-9)
+        if x < self.smallest * (1 - 1e-9):
+            return Reached(reason="already reached with the fewest measured")
+        if x > end:
+            ceiling = self.parameters[0]
+            known = (
+                f"the law levels off at {ceiling:.3f}" if ceiling <= score else f"not within {REACH:.0f} times the most"
+            )
+            return Reached(reason=known.replace(" 0.", " .") + ("" if ceiling <= score else " measured"))
+        crossings = self._crossing(self.samples, score)
+        low = min(x, float(np.quantile(crossings, 0.5 - level / 2, method="lower")))
+        high = max(x, float(np.quantile(crossings, 0.5 + level / 2, method="higher")))
+        return Reached(x, low if low >= self.smallest else None, high if high <= end else None)
+
+    def _crossing(self, parameters: Floats, score: float) -> Floats:
+        """Where laws [laws, 3] reach a score, [laws]: 0 where they lie above it everywhere, infinite where below."""
+        ceiling, scale, exponent = parameters.T
+        short = ceiling - score
+        with np.errstate(divide="ignore", over="ignore"):
+            units = np.where(short > 0, scale / np.where(short > 0, short, 1.0), np.inf) ** (1 / exponent)
+        flat = (scale == 0) & (short == 0)
+        return np.asarray(self.smallest * np.where(flat, 0.0, units))
 
     def _values(self, parameters: Floats, x: Floats) -> Floats:
         if (x > REACH * self.largest * (1 + 1e-9)).any() or (x < self.smallest * (1 - 1e-9)).any():

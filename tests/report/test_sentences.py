@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lowres.analysis.evidence import Evidence, Law
+from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Summary
 from lowres.report import sentences
 from tests.report import studies
@@ -135,3 +135,29 @@ def test_long_names_are_cut_and_strange_ones_cleaned() -> None:
     (line,) = sentences.verdicts(summary("x" * 300))
     assert len(line.split(":")[0]) == sentences.LONGEST
     assert "\x1b" not in "".join(sentences.sentences(summary("a\x1b[31m")))
+
+
+def reach(method: str, source: str | None, labels: float | None, **values: Any) -> Reach:
+    known: dict[str, Any] = (
+        {"low": 40.0, "high": None, "reason": None} if labels else {"low": None, "high": None, "reason": "why"}
+    )
+    place = {"method": method, "source": source, "target": "amazon", "wanted": "ceiling less a point", "score": 0.842}
+    return Reach.model_validate(place | {"labels": labels} | known | values)
+
+
+def test_labels_to_reach_a_score_in_one_sentence_a_target() -> None:
+    def said(*found: Reach) -> list[str]:
+        return sentences.reached(Evidence(reaches=list(found)))
+
+    alone, both = reach("target-only", None, 150), reach("source-then-target", "movie", 60, high=210.4)
+    assert said(alone, both) == [
+        "amazon: .842, a point below the ceiling, takes about 60 labels a class by source-then-target from movie"
+        " (90 % band 40 to 210); 150 by target-only"
+    ]
+    assert said(alone)[0].endswith("by target-only (90 % band 40 to more than the law speaks of)")
+    assert said(reach("target-only", None, None), reach("probe", None, None, target="tweets")) == [
+        "amazon: .842, a point below the ceiling, is out of what the laws say of labels (target-only: why)",
+        "tweets: .842, a point below the ceiling, is out of what the laws say of labels (probe: why)",
+    ]
+    assert said(reach("probe", None, 12, wanted="asked"))[0].startswith("amazon: .842 takes about 12 labels")
+    assert sentences.reached(None) == []
