@@ -64,7 +64,10 @@ class Law(Part):
     pays_until: float | None
     reason: str | None
     draws: list[list[float]] = Field(default_factory=list)
-    """Scores behind the points, [draws, points]: the law can be fitted again from them."""
+    """Scores behind the points, [draws, points], and the covariance of their means that the test groups cause, [points,
+    points]: from both the law can be fitted again.
+    """
+    tests: list[list[float]] = Field(default_factory=list)
 
 
 class Reach(Part):

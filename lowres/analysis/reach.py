@@ -42,7 +42,7 @@ def with_asked(evidence: Evidence, summary: Summary, score: float) -> Evidence:
     if not bottom < score < top:
         raise UserError(f"no {study.metric} to reach", got=f"{score:g}", expected=f"above {bottom:g} and below {top:g}")
     special = [law for law in evidence.laws if law.target is not None and law.against == "labels"]
-    if evidence.classes is None or any(law.reason is None and not law.draws for law in special):
+    if evidence.classes is None or any(law.reason is None and not law.tests for law in special):
         raise UserError(
             "evidence.json does not hold what --reach needs",
             got="one of an earlier version",
@@ -60,7 +60,9 @@ def _reach(law: Law, score: float, asked: bool, task: str, metric: str, classes:
     reason = law.reason
     if reason is None:
         x, place = [point.x for point in law.points], (law.method, law.source, law.target)
-        again = fit_again(x, np.array(law.draws), task, place, law.against, find_metric(metric).bounds[1])
+        again = fit_again(
+            x, np.array(law.draws), np.array(law.tests), task, place, law.against, find_metric(metric).bounds[1]
+        )
         found = again.reach(score, LEVEL)
         labels, low, high = (None if one is None else one / classes for one in (found.x, found.low, found.high))
         reason = found.reason

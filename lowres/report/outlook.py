@@ -99,7 +99,7 @@ def laws(study: Study, evidence: Evidence) -> Section | None:
     ]
     entries = key((name, study.style(name), "line") for name in dict.fromkeys(one.method for one in found))
     lead = (
-        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws),"
+        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws and test groups),"
         " not drawn where it is refused. The upright line is where a doubling stops bringing a point.",
         *(study.parted(line) for line in reached(evidence)),
     )
@@ -254,7 +254,7 @@ def _reach_table(found: Sequence[Reach]) -> tuple[Grid, ...]:
     )  # fmt: skip
     header = ("source", "target", "method", "wanted", "score", "labels a class", "from", "to", "why not said")
     origin = (
-        "evidence.json, reaches, from the laws of labels on a pair: from … to is a band of 90 % over draws, empty where it"
+        "evidence.json, reaches, from the laws of labels on a pair: from … to is a band of 90 % over draws and test groups, empty where it"
         " leaves what the law may speak of (the fewest labels measured to four times the most)." + rest(found)
     )
     grid = Grid("reach", "Labels to reach a score", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 8}))

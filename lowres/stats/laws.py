@@ -51,7 +51,7 @@ class Law:
         return np.asarray(self._values(self.parameters[None], x)[0])
 
     def band(self, x: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-        """Bounds of the mean score over draws at x, each [points]."""
+        """Bounds of the mean score over draws at x, each [points]; on which test rows, see ``fit_law``."""
         return _bounds(self._values(self.samples, x), level)
 
     def next_band(self, x: float, level: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -119,18 +119,22 @@ def refusal(x: Sequence[float], draws: int) -> str | None:
     return None
 
 
-def fit_law(x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top: float = 1.0) -> Law:
+def fit_law(
+    x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top: float = 1.0, tests: Floats | None = None
+) -> Law:
     """The law through the means, 0 ≤ scale, ceiling ≤ ``top``.
 
     Budgets weigh by one over the variance of their mean, half their own and half the pooled one. For the band the means
     are moved by their draws: normal multipliers on each draw's departures, with the t law's tail for few draws, so that
-    budgets keep their covariance; wider where the means scatter around the law more than draws explain.
+    budgets keep their covariance; wider where the means scatter around the law more than draws explain. With ``tests``
+    they are moved by their test groups too, and the band speaks of endless test rows instead of these.
 
     Args:
         x: Budgets, rising, above 0; see ``refusal``.
         scores: [draws, budgets], the same draws in each.
         rng: For the band.
         top: Best possible score.
+        tests: Covariance of the means that the test groups cause, [budgets, budgets].
     """
     budgets, draws = np.asarray(x, dtype=np.float64), len(scores)
     means, centred = scores.mean(axis=0), scores - scores.mean(axis=0)
@@ -145,6 +149,10 @@ def fit_law(x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top
         excess = max(1.0, float((weights * misfit**2).sum() / (len(budgets) - LEAST_BUDGETS)) ** 0.5)
     stretch = np.sqrt((draws - 1) / rng.chisquare(draws - 1, SAMPLES)) * excess / np.sqrt(draws * (draws - 1))
     moved = means + stretch[:, None] * (rng.standard_normal((SAMPLES, draws)) @ centred)
+    if tests is not None:
+        moved = moved + rng.multivariate_normal(
+            np.zeros(len(budgets)), tests, SAMPLES, method="eigh", check_valid="ignore"
+        )
     samples = _solve(units, np.minimum(moved, top), weights, top)
     return Law(parameters, samples, float(budgets[0]), float(budgets[-1]), pooled**0.5)
 

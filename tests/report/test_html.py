@@ -265,7 +265,9 @@ def test_the_command_shows_what_the_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "cells.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert shown() == html.render(found, whole, records).strip()
     laws = [law for law in whole.laws if law.target and not law.reason]
-    drawn = [law.model_copy(update={"draws": [[p.mean for p in law.points]] * 3}) for law in laws]
+    drawn = [
+        law.model_copy(update={"draws": [[p.mean for p in law.points]] * 3, "tests": [[0.0] * 3] * 3}) for law in laws
+    ]
     (tmp_path / "evidence.json").write_text(whole.model_copy(update={"laws": drawn}).to_json())
     assert ">asked<" not in shown()
     # ceiling .9, x^-1/2: .8 at 100 labels in all, 50 for each of two
