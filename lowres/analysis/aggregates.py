@@ -6,6 +6,7 @@ import numpy as np
 
 from lowres.analysis.evidence import Aggregate, Choice
 from lowres.analysis.measure import Column, Scores, column_of, estimate_of, methods_by_budget, reference
+from lowres.analysis.source_dev import SourceDev
 from lowres.scoring.forecasts import confidence
 from lowres.scoring.metrics import find_metric
 from lowres.stats.pooled import improvement_interval, interquartile_interval
@@ -51,11 +52,12 @@ def aggregates(scores: Scores) -> list[Aggregate]:
     return found
 
 
-def choices(scores: Scores) -> list[Choice]:
+def choices(scores: Scores, dev: SourceDev | None = None) -> list[Choice]:
     """What each rule picks on every pair and budget with two methods or more, and what it loses to the best measured.
 
     ``forecast`` takes the method whose draws are surest of the target's texts, mean confidence; at the temperature of
-    the source where its fits were tested there, else as they are. ``always source-then-target`` takes that one
+    the source where its fits were tested there, else as they are. ``source dev`` takes the best on dev rows of the
+    source among the methods that use it, where there are two. ``always source-then-target`` takes that one
     wherever it was measured. The best is the best mean *measured*, so that regret is a little too high for every rule.
     """
     found = []
@@ -73,6 +75,9 @@ def choices(scores: Scores) -> list[Choice]:
             best = max(means, key=lambda method: means[method])
             sure = {method: _sureness(scores, column, source) for method, column in columns.items()}
             picks = {"forecast": max(sure, key=lambda method: sure[method])}
+            by_source = dev.best(columns, source) if dev is not None else None
+            if by_source is not None:
+                picks["source dev"] = by_source
             if "source-then-target" in means:
                 picks["always source-then-target"] = "source-then-target"
             found += [

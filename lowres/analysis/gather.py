@@ -13,13 +13,15 @@ from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
 from lowres.analysis.reach import near_ceiling
+from lowres.analysis.source_dev import SourceDev
 from lowres.errors import StoreError
 from lowres.study.store import Store
 from lowres.training.fit import Engine
 
 
 def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
-    """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only.
+    """What a finished run shows beyond its summary. Trains nothing; of the
+    encoder it asks frozen features, and where methods are compared by it, kept fits on a few dev rows of their source.
 
     A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
     """
@@ -40,7 +42,7 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "risks": lambda: trust.risks(outcome, scores),
         "promises": lambda: trust.promises(outcome, scores),
         "sets": lambda: trust.sets(outcome, scores),
-        "choices": lambda: choices(scores),
+        "choices": lambda: choices(scores, SourceDev(scores, engine, store)),
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
     }
     notes = []
