@@ -120,16 +120,17 @@ def _law(
     metric = find_metric(scores.outcome.plan.task.metric)
     x, values, points, tests = measured(scores, bills, against, budgets)
     reason = laws.refusal(x, len(values))
-    curve, pays = list[LawPoint](), None
+    curve, pays, band = list[LawPoint](), None, None
     if reason is None:
         law = fit_again(x, values, tests, scores.outcome.plan.task.name, place, against, metric.bounds[1])
         at = np.geomspace(law.smallest, laws.REACH * law.largest, CURVE_POINTS)
         drawn = zip(at, law.at(at), *law.band(at), strict=True)
         curve = [LawPoint(x=one, mean=mean, low=low, high=high) for one, mean, low, high in drawn]
-        pays = law.pays_until()
+        pays, band = law.pays_until(), law.pays_band()
     method, source, target = place
     return Law(
         method=method, source=source, target=target, against=against, points=points, curve=curve, pays_until=pays, reason=reason,
+        pays_band=band,
         draws=values.tolist(), tests=tests.tolist(),
     )  # fmt: skip
 

@@ -63,6 +63,8 @@ class Law(Part):
     curve: list[LawPoint]
     pays_until: float | None
     reason: str | None
+    pays_band: tuple[float, float | None] | None = None
+    """Of ``pays_until``, 90 %; the upper bound null beyond four times the most measured."""
     draws: list[list[float]] = Field(default_factory=list)
     """Scores behind the points, [draws, points], and the covariance of their means that the test groups cause, [points,
     points]: from both the law can be fitted again.

@@ -218,4 +218,10 @@ def _show(result: StudyResult, json: bool) -> None:
     if best:
         folder, (target, shots) = best[-1]
         ready = f" · best/{folder.name} ({result.recommended_method(target, shots)}) is ready for `lowres predict`"
+    behind = result.falling_behind()
+    if behind:
+        from lowres.report.tables import number
+
+        named = ", ".join(f"best/{name} {number(score)} (at 0 shots {number(start)})" for name, score, start in behind)
+        put(f"measured worse than the model of their target without target labels: {named}")
     put(f"{result.folder}/report.html{ready}")

@@ -135,7 +135,7 @@ def count(value: float | None, digits: int = 0, link: str = "") -> Cell:
     """One number with thousands."""
     if value is None or not math.isfinite(value):
         return Cell(MISSING)
-    return Cell(f"{value:,.{digits}f}".replace("-", "−"), raw(value), link)
+    return Cell(tables.counted(value, digits), raw(value), link)
 
 
 def span(found: Estimate | Score | None, digits: int = 3, link: str = "") -> Cell:
@@ -157,7 +157,7 @@ def percent(value: float | None, digits: int = 0) -> Cell:
     """A share of one, in percent."""
     if value is None or not math.isfinite(value):
         return Cell(MISSING)
-    return Cell(f"{100 * value:.{digits}f} %".replace("-", "−"), raw(value))
+    return Cell(tables.share(value, digits), raw(value))
 
 
 def raw(value: float) -> str:

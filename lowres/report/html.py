@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -17,11 +13,11 @@ from lowres.errors import clean
 from lowres.report import diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
+from lowres.report.policy import file, policy
 from lowres.report.sentences import sentences, verdicts
 from lowres.report.study import Study
 from lowres.report.tables import MISSING, READING, heading, number
 
-FOLDER = Path(__file__).with_name("page")
 KEY_DIGITS = 12
 """Of a fit's key, enough to find its folder in the store."""
 
@@ -49,22 +45,6 @@ def render(summary: Summary, evidence: Evidence | None = None, records: Iterable
         sections=list(_sections(study, evidence or Evidence())),
         end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",
     )
-
-
-@cache
-def file(name: str) -> str:
-    """A file of the page."""
-    return (FOLDER / name).read_text(encoding="utf-8")
-
-
-def policy(style: str, script: str) -> str:
-    """Only this style and this script, and nothing from anywhere."""
-    return f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; base-uri 'none'; form-action 'none'"
-
-
-def digest(text: str) -> str:
-    """A source as a content security policy names it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:

@@ -232,16 +232,17 @@ def _law_table(found: Sequence[Law]) -> Grid:
         (
             words(one.source), words(one.target or "all"), words(one.method), words(UNITS[one.against]),
             words(", ".join(f"{amount(p.x)}: {number(p.mean)}" for p in one.points)),
-            Cell(amount(one.pays_until), raw(one.pays_until)) if one.pays_until is not None else Cell(MISSING), words(one.reason),
+            Cell(amount(one.pays_until), raw(one.pays_until)) if one.pays_until is not None else Cell(MISSING),
+            *(Cell(amount(end), raw(end)) if end is not None else Cell(MISSING) for end in one.pays_band or (None, None)), words(one.reason),
         )
         for one in first(found)
     )  # fmt: skip
-    header = ("source", "target", "method", "against", "measured", "pays until", "why no law")
+    header = ("source", "target", "method", "against", "measured", "pays until", "from", "to", "why no law")
     origin = (
-        "evidence.json, laws; from the records of the method at every budget. Pays until: a doubling brings less than 0.01 beyond."
+        "evidence.json, laws; from the records of the method at every budget. Pays until: a doubling brings less than 0.01 beyond; from … to: its band of 90 %."
         + rest(found)
     )
-    return Grid("law", "Diminishing returns", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 4, 6}))
+    return Grid("law", "Diminishing returns", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 4, 8}))
 
 
 def _reach_table(found: Sequence[Reach]) -> tuple[Grid, ...]:

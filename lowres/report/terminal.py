@@ -23,8 +23,7 @@ NARROW, WIDE = 18, 26
 def show(summary: Summary, console: Console, evidence: Evidence | None = None) -> None:
     """Tables, verdicts, labels to reach a score, and warnings."""
     for table in tables(summary):
-        for part in parts(table, console.width):
-            console.print(_rich(part))
+        put_table(table, console)
         for line in table.note.splitlines():
             _hang(console, "  ", line, style="dim")
         console.print()
@@ -33,6 +32,12 @@ def show(summary: Summary, console: Console, evidence: Evidence | None = None) -
             _hang(console, head if place == 0 else " " * len(head), line)
     for line in summary.warnings:
         _hang(console, "note: ", clean(line), style="dim")
+
+
+def put_table(table: Table, console: Console) -> None:
+    """A table, in as many parts as the width asks for."""
+    for part in parts(table, console.width):
+        console.print(_rich(part))
 
 
 def parts(table: Table, width: int) -> Iterator[Table]:

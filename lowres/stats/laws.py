@@ -64,12 +64,20 @@ class Law:
         """From where on a doubling of x brings less than ``least``: the smallest budget if it never did, None if it still
         does at the end of the law's reach.
         """
-        _, scale, exponent = self.parameters
-        won = scale * (1 - 2.0**-exponent) / least
-        if won <= 1:
-            return self.smallest
-        end = self.smallest * float(won ** (1 / exponent))
+        end = float(self._paying(self.parameters[None], least)[0])
         return end if end <= REACH * self.largest else None
+
+    def pays_band(self, least: float = 0.01, level: float = 0.9) -> tuple[float, float | None]:
+        """Bounds of that by the laws of resampled means; the upper one None beyond the law's reach."""
+        ends = self._paying(self.samples, least)
+        low = float(np.quantile(ends, 0.5 - level / 2, method="lower"))
+        high = float(np.quantile(ends, 0.5 + level / 2, method="higher"))
+        return low, high if high <= REACH * self.largest else None
+
+    def _paying(self, parameters: Floats, least: float) -> Floats:
+        _, scale, exponent = parameters.T
+        won = np.maximum(1.0, scale * (1 - 2.0**-exponent) / least)
+        return np.asarray(self.smallest * won ** (1 / exponent))
 
     def reach(self, score: float, level: float = 0.9) -> Reached:
         """Where the mean score over draws reaches ``score``, with the band of the laws of resampled means.

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from lowres.analysis.aggregates import aggregates, choices
 from lowres.analysis.costs import Bills, costs, learning_laws
 from lowres.analysis.measure import Scores
 from lowres.analysis.reach import with_asked
+from lowres.analysis.summary import Estimate
 from lowres.errors import UserError
 from lowres.library import Study
 from lowres.results import StudyResult
 from lowres.stats.laws import fit_law
 from lowres.stats.paired import interquartile_mean, probability_of_improvement
+from lowres.stats.variance import Interval
+from lowres.study.runner import Outcome
 
 METHODS = ["target-only", "probe", "tfidf", "source-then-target"]
 
@@ -207,6 +211,44 @@ def test_choices_follow_their_rules(result: StudyResult, scores: Scores, frame: 
             assert one.picked == max(sure, key=lambda method: np.mean(sure[method]))
         else:
             assert one.picked == "source-then-target"
+
+
+def test_models_that_fell_behind_are_those_measured_worse(result: StudyResult) -> None:
+    from dataclasses import replace
+
+    def handed(outcome: Outcome) -> dict[int, float]:
+        truth = outcome.targets("film")
+        return {
+            cell.shots: float(
+                f1_score(truth, outcome.probabilities[fit.content, "film"].argmax(axis=1), average="macro")
+            )
+            for cell, fit in result.plan.fits.items()
+            if (cell.source, cell.target, cell.draw) == ("shop", "film", 0)
+            and cell.method == ("source-then-target" if cell.shots else "source-only")
+        }
+
+    spoiled = dict(result.outcome.probabilities)
+    worst = next(
+        f for c, f in result.plan.fits.items() if (c.method, c.source, c.shots, c.draw) == (METHODS[3], "shop", 4, 0)
+    )
+    spoiled[worst.content, "film"] = spoiled[worst.content, "film"][:, ::-1] * 0 + np.float32([1, 0])
+    for probabilities in (result.outcome.probabilities, spoiled):
+        changed = replace(result, scores=Scores(replace(result.outcome, probabilities=probabilities)))
+        scored = handed(changed.outcome)
+        behind = [(f"film-{shots}", scored[shots], scored[0]) for shots in (2, 4, 8) if scored[shots] < scored[0]]
+        assert changed.falling_behind() == [
+            (name, pytest.approx(own), pytest.approx(start)) for name, own, start in behind
+        ]
+    assert behind
+
+
+def test_differences_keep_to_their_range() -> None:
+    from lowres.analysis.measure import difference_of
+    from lowres.scoring.metrics import find_metric
+
+    wide = Interval(0.4, -1.7, 2.5, 0.3, 1.0)
+    assert difference_of(wide, find_metric("accuracy")) == Estimate(mean=0.4, low=-1.0, high=1.0)
+    assert difference_of(wide, find_metric("matthews")) == Estimate(mean=0.4, low=-1.7, high=2.0)
 
 
 def test_few_draws_give_no_aggregates_and_no_bands(small: Callable[..., Study]) -> None:

@@ -54,8 +54,14 @@ def test_pays_until_by_hand() -> None:
     # 0.9 − 0.8 · x^−0.5: a doubling brings 0.8 x^−0.5 (1 − 2^−0.5) = 0.01 at x = (80 (1 − 2^−0.5))² = 549
     law = fit_law(X, made(3, (0.9, 0.8, 0.5), noise=1e-7), rng())
     assert law.pays_until() == pytest.approx((80 * (1 - 2**-0.5)) ** 2, rel=0.05)
+    low, high = fit_law(X, made(3, (0.9, 0.8, 0.5), noise=0.003), rng()).pays_band()
+    assert low < 549 < (high or np.inf)
+    assert low > 200
+    flat = fit_law(X, np.full((4, 5), 0.7), rng())
+    assert (flat.pays_until(), flat.pays_band()) == (16, (16, 16))
     steep = fit_law(X, made(3, (0.95, 0.95, 0.06), noise=1e-7), rng())
     assert steep.pays_until() is None
+    assert steep.pays_band()[1] is None
 
 
 @pytest.mark.parametrize("score", [0.68, 0.75, 0.8])
