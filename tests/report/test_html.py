@@ -122,6 +122,13 @@ def test_every_part_has_its_table() -> None:
     assert set(TABLES) == set(Evidence.model_fields) - {"schema_version", "notes", "classes", "seal"}
 
 
+def test_every_part_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    table = page.split("**evidence.json**")[1].split("The **key**")[0]
+    named = {name for line in re.findall(r"^\| (`.*?) \|", table, flags=re.M) for name in re.findall("`(.*?)`", line)}
+    assert named == set(Evidence.model_fields) - {"schema_version"}
+
+
 @pytest.mark.parametrize(("part", "table"), TABLES.items())
 def test_parts_may_be_missing(part: str, table: str, page: str) -> None:
     assert f'id="{table}"' in page
