@@ -2,7 +2,7 @@
 
 Also of what is said over several pairs (simulated_pairs.py), and of laws, power and promises (simulated_forecasts.py).
 
-python scripts/simulate_intervals.py            # about ten minutes; writes the tables of docs/statistics.md
+python scripts/simulate_intervals.py            # about ten minutes of one core; writes the tables of docs/statistics.md
 python scripts/simulate_intervals.py --check    # prints them only
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
-from simulated_forecasts import CURVES, LEVEL, PRECISIONS, TRUSTS, Hits, curve_study, power_study, promise_study
+from simulated_forecasts import CURVES, LEVEL, PRECISIONS, TRUSTS, Hits, curve_study, power_study, promise_studies
 from simulated_pairs import simulate as simulate_pairs
 from simulated_studies import LINEAR, METRICS, MIXES, Setting, Study, simulate, truths
 
@@ -189,8 +189,7 @@ def further(replicates: int) -> str:
     for place, trust in enumerate(TRUSTS):
         for precision in PRECISIONS:
             rng = np.random.default_rng([SEED, 4, place])
-            found = [one for _ in range(few) for one in promise_study(trust, precision, rng)]
-            promises[f"{trust.groups}, {trust.group:g}, {precision}"] = found
+            promises[f"{trust.groups}, {trust.group:g}, {precision}"] = promise_studies(trust, precision, few, rng)
     return "\n".join(
         [
             f"\n**Over six pairs of three domains**: coverage of the 95 % intervals, %; {replicates} studies, accuracy, 2 classes."

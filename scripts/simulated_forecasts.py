@@ -14,7 +14,7 @@ from lowres.scoring.metrics import share
 from lowres.scoring.operating import operating_point, operating_steps
 from lowres.stats.laws import back_tests, fit_law
 from lowres.stats.power import detectable
-from lowres.stats.variance import Block, block, group_sums, interval
+from lowres.stats.variance import Block, Interval, block, group_sums, interval
 
 Floats = NDArray[np.float64]
 Hits = dict[str, bool | None]
@@ -99,8 +99,20 @@ TRUSTS = (Trust(100, 0.0), Trust(100, 1.0), Trust(300, 0.0), Trust(300, 1.0))
 PRECISIONS = (0.9, 0.95)
 
 
-def promise_study(setting: Trust, precision: float, rng: np.random.Generator) -> list[Hits]:
-    """One a draw: whether the promised precision is kept on endless rows; the first also has the interval of coverage."""
+def promise_studies(setting: Trust, precision: float, studies: int, rng: np.random.Generator) -> list[Hits]:
+    """One a draw: whether the promised precision is kept on endless rows; and one a study that promises something: whether
+    the interval of the share answered holds its mean over all such studies, on endless rows.
+    """
+    found = [promise_study(setting, precision, rng) for _ in range(studies)]
+    true = float(np.mean([share for _, _, share in found if share is not None] or [0.0]))
+    kept: list[Hits] = [{"promise kept": one} for draws, _, _ in found for one in draws]
+    return kept + [{"coverage": one.low <= true <= one.high} for _, one, _ in found if one is not None]
+
+
+def promise_study(
+    setting: Trust, precision: float, rng: np.random.Generator
+) -> tuple[list[bool | None], Interval | None, float | None]:
+    """Whether each draw's promise is kept, None where it makes none; the interval of the share answered, and its truth."""
     group = np.repeat(np.arange(setting.groups), np.minimum(rng.geometric(0.25, setting.groups), 12))
     first = np.isin(group, rng.permutation(setting.groups)[: setting.groups // 2])
     wide, effect = (1 + setting.group**2 + setting.draw**2) ** 0.5, setting.group * rng.standard_normal(setting.groups)
@@ -121,11 +133,9 @@ def promise_study(setting: Trust, precision: float, rng: np.random.Generator) ->
         held = np.stack([probabilities.max(axis=1) >= threshold, np.ones(len(group))], axis=1)[~first]
         sums.append(group_sums(held.astype(np.float64), np.unique(group[~first], return_inverse=True)[1]))
         true.append(float(answered.mean()))
-    said: Hits = {}
-    if any(one is not None for one in kept):
-        found = interval([block(np.stack(sums), share)], bounds=(0.0, 1.0))
-        said = {"coverage": bool(found.low <= np.mean(true) <= found.high)}
-    return [{"promise kept": one} | (said if place == 0 else {}) for place, one in enumerate(kept)]
+    if all(one is None for one in kept):
+        return kept, None, None
+    return kept, interval([block(np.stack(sums), share)], bounds=(0.0, 1.0)), float(np.mean(true))
 
 
 def _confidences(rng: np.random.Generator, rows: int) -> Floats:

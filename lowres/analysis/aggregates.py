@@ -18,7 +18,7 @@ LEAST_DRAWS = 3
 def aggregates(scores: Scores) -> list[Aggregate]:
     """Each method and budget over all pairs that it was finished on, as Agarwal et al. 2021 (arXiv 2108.13264) propose.
 
-    Their intervals are not the bootstrap over draws of that paper, which holds the truth in a half of the studies, but
+    Their intervals are not the bootstrap over draws of that paper, which is far too narrow (``docs/statistics.md``), but
     cover draws and test groups (``lowres.stats.pooled``). They speak of these domains. Below three draws nothing is given.
     """
     plan = scores.outcome.plan
