@@ -107,14 +107,14 @@ def _forecasts(found: Outlook) -> list[Table]:
 
 
 def _distances(found: Outlook) -> Table:
-    from lowres.report.tables import Table, share
+    from lowres.report.tables import Table, percent
 
     rows = tuple(
         (
             f"{one.source} → {one.target}",
             f"{one.proxy_a:.2f}",
             f"{one.words:.2f}",
-            share(one.unseen),
+            percent(one.unseen),
             f"{one.length:.2f}",
         )
         for one in found.distances

@@ -8,7 +8,7 @@ from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import counted, cut, hundredths, metric_name, number, percent, transfer_of
+from lowres.report.tables import counted, cut, hundredths, metric_name, number, share, transfer_of
 
 LONGEST = 40
 """Characters of a name in a sentence."""
@@ -181,7 +181,7 @@ def _wins(summary: Summary) -> str:
     over = " over the model without target labels" + (", on average over the pairs" if many else "")
     if best.gain.low <= 0:
         return f"Nothing is shown to win it back: {what} gains most, {hundredths(best.gain.mean)} points {bounds(best.gain)}{over}."
-    won = f"; that is {percent(best.recovery)} of the target drop" if best.recovery else ""
+    won = f"; that is {share(best.recovery)} of the target drop" if best.recovery else ""
     return f"What wins most back is {what}: {points(best.gain.mean)} {bounds(best.gain)}{over}{won}{_against(summary, best)}."
 
 

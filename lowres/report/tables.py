@@ -102,17 +102,17 @@ def counted(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def share(value: float, digits: int = 0) -> str:
+def percent(value: float, digits: int = 0) -> str:
     """A share of one in percent: ``51 %``."""
     return f"{100 * value:.{digits}f} %".replace("-", "−")
 
 
-def percent(found: Estimate | None) -> str:
+def share(found: Estimate | None) -> str:
     """``51 % [35, 68]``."""
     if found is None:
         return MISSING
-    low, high = (share(end).removesuffix(" %") for end in (found.low, found.high))
-    return f"{share(found.mean)} [{low}, {high}]"
+    low, high = (percent(end).removesuffix(" %") for end in (found.low, found.high))
+    return f"{percent(found.mean)} [{low}, {high}]"
 
 
 def _pairs(summary: Summary) -> list[tuple[str, str]]:
@@ -173,7 +173,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
         transfer = transfer_of(summary, method, source, target, most)
         if any(scores):
             cells = (estimate(score, digits=2) for score in scores)
-            rows.append((method, *cells, percent(transfer.recovery) if transfer else MISSING))
+            rows.append((method, *cells, share(transfer.recovery) if transfer else MISSING))
     ceiling = _score(summary, "target-full", None, target, None)
     reasons = {one.recovery_reason for one in summary.transfer if (one.source, one.target) == (source, target)} - {None}
     note = f"ceiling (target-full, {summary.study.row_cap} rows): {estimate(ceiling, digits=2)}" if ceiling else ""
@@ -192,7 +192,7 @@ def _overall(summary: Summary) -> list[Table]:
             f"{one.method} · {one.shots}",
             estimate(one.score, digits=2),
             estimate(one.net_transfer, digits=2),
-            percent(one.recovery) if one.method != "source-only" else MISSING,
+            share(one.recovery) if one.method != "source-only" else MISSING,
             f"{number(one.worst_pair.mean)} {one.worst_pair.source} → {one.worst_pair.target}",
         )
         for one in summary.overall
