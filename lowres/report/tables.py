@@ -14,9 +14,8 @@ Tone = Literal["good", "bad"]
 READING = (
     "Source drop: score in the source minus score in the target, of one model trained on the source. Target drop: what a"
     " model trained on as many target rows scores above it, in the target. Scenario, by the two mean drops: classic, both"
-    " above 0; observed, source drop only; unobserved, target drop only; in brackets where the interval of a drop holds 0, so that it"
-    " is not shown. Recovery: the share of the target drop that a"
-    " method wins back."
+    " above 0; observed, source drop only; unobserved, target drop only; in brackets where the interval of a drop holds 0,"
+    " so that it is not shown. Recovery: the share of the target drop that a method wins back."
 )
 
 
