@@ -118,7 +118,7 @@ class StudyResult:
         write_text(self.folder / "cells.jsonl", "".join(lines))
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "evidence.json", self.evidence.to_json())
-        write_text(self.folder / "report.md", markdown.render(self.summary))
+        write_text(self.folder / "report.md", markdown.render(self.summary, self.evidence))
         write_text(self.folder / "report.html", html.render(self.summary, self.evidence, records))
         for name in ("study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")
@@ -137,6 +137,23 @@ class StudyResult:
     def recommended_method(self, target: str, shots: int) -> str:
         """Name of the method behind ``best``."""
         return self._recommended(target, shots, None)[1].method
+
+    def falling_behind(self) -> list[tuple[str, float, float]]:
+        """Models in ``best/`` that scored below the one of their target without target labels: name, its score, the other's.
+
+        One draw each, as handed over; scores are measured on the target's test rows and choose nothing.
+        """
+        found, start = list[tuple[str, float, float]](), dict[str, float]()
+        for folder, (target, shots) in self.best_folders().items():
+            fit, cell = self._recommended(target, shots, None)
+            score = next((one["value"] for one in about(self.outcome, cell, fit)["scores"]), None)
+            if score is None:
+                continue
+            if shots == 0:
+                start[target] = score
+            elif score < start.get(target, score):
+                found.append((folder.name, score, start[target]))
+        return found
 
     def best_folders(self) -> dict[Path, tuple[str, int]]:
         """Folder of each recommended model: (target, shots), budgets rising."""

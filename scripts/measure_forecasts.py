@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page whose part between the markers is replaced")
     options = parser.parse_args()
     runs = [Run.read(folder) for folder in options.runs]
-    tables = [errors(runs), pairs(runs), correlations(runs), *laws(runs), regrets(runs)]
+    tables = [errors(runs), *learned(runs), pairs(runs), correlations(runs), *laws(runs), regrets(runs)]
     text = "\n\n".join(f"{markdown_table(table)}\n\n{table.note}".rstrip() for table in tables)
     print(text)
     if options.write:
@@ -112,6 +112,37 @@ def errors(runs: list[Run]) -> Table:
     return Table(
         "errors", ["rule", "metric", "pairs", "mean absolute error", "bias", "largest"], sorted_by(rows, 3), note
     )
+
+
+def learned(runs: list[Run]) -> list[Table]:
+    """What the errors on other tasks could teach a forecast: every task is left out once."""
+    found = forecasts(runs)
+    found = found[found.metric == "accuracy"]
+    said = found.pivot_table(index=["task", "source", "target"], columns="rule", values=["said", "error"])
+    tasks = said.index.get_level_values("task")
+    if len(set(tasks)) < 2:
+        return []
+    values, errors_ = said["said"], said["error"]
+    truth, lost = values["mean"] - errors_["mean"], dict[str, list[np.ndarray]]()
+    for task in dict.fromkeys(tasks):
+        out = tasks == task
+        best = errors_[~out].drop(columns="no drop").abs().mean().idxmin()
+        x = np.stack([np.ones(len(said)), values["mean"]], axis=1)
+        line = np.linalg.lstsq(x[~out], truth[~out].to_numpy(), rcond=None)[0]
+        for name, guess in (
+            ("the rule that errs least on the other tasks", values[best]),
+            ("mean, less its median error there", values["mean"] - errors_["mean"][~out].median()),
+            ("a line through mean, fitted there", pd.Series(x @ line, said.index)),
+        ):
+            lost.setdefault(name, []).append((guess - truth)[out].to_numpy())
+    rows = [
+        [name, str(len(said)), f"{np.abs(all_).mean():.3f}", f"{all_.mean():+.3f}", f"{np.abs(all_).max():.3f}"]
+        for name, all_ in ((name, np.concatenate(parts)) for name, parts in lost.items())
+    ]
+    note = "Accuracy. Chosen or fitted on the pairs of all other tasks, tried on the pairs of the one left out."
+    return [
+        Table("learned", ["learned from other tasks", "pairs", "mean absolute error", "bias", "largest"], rows, note)
+    ]
 
 
 def pairs(runs: list[Run]) -> Table:

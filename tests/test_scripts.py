@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RUN_HERE = {"bench_grid.py", "choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py", "measure_forecasts.py"}
-RUN_ELSEWHERE = {"simulate_intervals.py", "simulated_studies.py"}  # tests/stats
+SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
+RUN_ELSEWHERE = {"simulate_intervals.py"} | SIMULATED  # tests/stats
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
 

@@ -4,50 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 
-from lowres import seeds
 from lowres.analysis.evidence import Aggregate, Choice
-from lowres.analysis.measure import Column, Scores, column_of, methods_by_budget, reference
-from lowres.analysis.summary import Estimate
+from lowres.analysis.measure import Column, Scores, column_of, estimate_of, methods_by_budget, reference
+from lowres.analysis.source_dev import SourceDev
 from lowres.scoring.forecasts import confidence
-from lowres.stats.paired import interquartile_mean, interquartile_means, probability_of_improvement
+from lowres.scoring.metrics import find_metric
+from lowres.stats.pooled import improvement_interval, interquartile_interval
 from lowres.stats.variance import Floats
 
 LEAST_DRAWS = 3
-RESAMPLES = 1000
 
 
 def aggregates(scores: Scores) -> list[Aggregate]:
     """Each method and budget over all pairs that it was finished on, as Agarwal et al. 2021 (arXiv 2108.13264) propose.
 
-    95 % percentile intervals by their stratified bootstrap: draws are resampled within each pair. That covers the draws
-    of these pairs and nothing else: not other test rows, not other domains; pairs that share fits, test rows and draws
-    are treated as independent; and with five draws it is too narrow (``docs/statistics.md``: it holds the truth in 80 %
-    or less where draws matter). Verdicts never rest on it. Below three draws nothing is given.
+    Their intervals are not the bootstrap over draws of that paper, which is far too narrow (``docs/statistics.md``), but
+    cover draws and test groups (``lowres.stats.pooled``). They speak of these domains. Below three draws nothing is given.
     """
     plan = scores.outcome.plan
+    bounds = find_metric(plan.task.metric).bounds
     found = []
     for method, shots in methods_by_budget(scores):
         if shots is None:
             continue
         pairs = [pair for pair in plan.pairs if column_of(method, *pair, shots) in scores.columns]
+        targets = [target for _, target in pairs]
         own = [column_of(method, *pair, shots) for pair in pairs]
-        values = _draws(scores, own)
-        if values is None or values.shape[1] < LEAST_DRAWS:
+        blocks = scores.blocks(own)
+        if blocks is None or len(blocks[0].theta) < LEAST_DRAWS:
             continue
-        resampled = _resampled(values, "method", method, shots)
         against, improvement = reference(shots), None
-        other = _draws(scores, [column_of(against, *pair, shots) for pair in pairs]) if method != against else None
-        if other is not None and other.shape[1] >= LEAST_DRAWS:
-            again = zip(resampled, _resampled(other, "reference", method, shots), strict=True)
-            improvement = _estimate(
-                probability_of_improvement(values, other),
-                np.array([probability_of_improvement(one, two) for one, two in again]),
-            )
+        other = [column_of(against, *pair, shots) for pair in pairs]
+        both = scores.blocks([*own, *other]) if method != against else None
+        if both is not None and len(both[0].theta) >= LEAST_DRAWS:
+            alike = zip(targets, both[: len(own)], both[len(own) :], strict=True)
+            improvement = estimate_of(improvement_interval(list(alike)))
+        inner = interquartile_interval(list(zip(targets, blocks, strict=True)), bounds=bounds)
         found.append(
             Aggregate(
                 method=method,
                 shots=shots,
-                interquartile_mean=_estimate(interquartile_mean(values), interquartile_means(resampled)),
+                interquartile_mean=estimate_of(inner),
                 against=against if improvement else None,
                 improvement=improvement,
             )
@@ -55,11 +52,12 @@ def aggregates(scores: Scores) -> list[Aggregate]:
     return found
 
 
-def choices(scores: Scores) -> list[Choice]:
+def choices(scores: Scores, dev: SourceDev | None = None) -> list[Choice]:
     """What each rule picks on every pair and budget with two methods or more, and what it loses to the best measured.
 
     ``forecast`` takes the method whose draws are surest of the target's texts, mean confidence; at the temperature of
-    the source where its fits were tested there, else as they are. ``always source-then-target`` takes that one
+    the source where its fits were tested there, else as they are. ``source dev`` takes the best on dev rows of the
+    source among the methods that use it, where there are two. ``always source-then-target`` takes that one
     wherever it was measured. The best is the best mean *measured*, so that regret is a little too high for every rule.
     """
     found = []
@@ -77,6 +75,9 @@ def choices(scores: Scores) -> list[Choice]:
             best = max(means, key=lambda method: means[method])
             sure = {method: _sureness(scores, column, source) for method, column in columns.items()}
             picks = {"forecast": max(sure, key=lambda method: sure[method])}
+            by_source = dev.best(columns, source) if dev is not None else None
+            if by_source is not None:
+                picks["source dev"] = by_source
             if "source-then-target" in means:
                 picks["always source-then-target"] = "source-then-target"
             found += [
@@ -103,15 +104,3 @@ def _draws(scores: Scores, columns: list[Column]) -> Floats | None:
     """Scores over common draws, [columns, draws]."""
     blocks = scores.blocks(columns)
     return None if blocks is None else np.stack([one.theta for one in blocks])
-
-
-def _resampled(values: Floats, *name: object) -> Floats:
-    """Draws drawn again within each pair, [RESAMPLES, pairs, draws]."""
-    rng = seeds.generator("aggregate", *name)
-    picks = rng.integers(values.shape[1], size=(RESAMPLES, *values.shape))
-    return np.take_along_axis(np.broadcast_to(values, picks.shape), picks, axis=2)
-
-
-def _estimate(mean: float, again: Floats) -> Estimate:
-    low, high = np.percentile(again, [2.5, 97.5])
-    return Estimate(mean=mean, low=float(min(low, mean)), high=float(max(high, mean)))

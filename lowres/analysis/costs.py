@@ -14,7 +14,7 @@ from lowres.analysis.measure import Column, Scores, ceiling_of, column_of, mean_
 from lowres.models.backbone import Backbone
 from lowres.scoring.metrics import find_metric
 from lowres.stats import laws
-from lowres.stats.variance import Floats, interval
+from lowres.stats.variance import Floats, combine, interval, moments
 from lowres.study.plan import tokens_trained
 from lowres.study.store import Store
 from lowres.training.fit import Fit
@@ -126,47 +126,60 @@ def _law(
     budgets: list[list[Column]],
 ) -> Law:
     metric = find_metric(scores.outcome.plan.task.metric)
-    x, values, points = measured(scores, bills, against, budgets)
+    x, values, points, tests = measured(scores, bills, against, budgets)
     reason = laws.refusal(x, len(values))
-    curve, pays = list[LawPoint](), None
+    curve, pays, band = list[LawPoint](), None, None
     if reason is None:
-        rng = seeds.generator("law", scores.outcome.plan.task.name, *place, against)
-        law = laws.fit_law(x, values, rng, top=metric.bounds[1])
+        law = fit_again(x, values, tests, scores.outcome.plan.task.name, place, against, metric.bounds[1])
         at = np.geomspace(law.smallest, laws.REACH * law.largest, CURVE_POINTS)
         drawn = zip(at, law.at(at), *law.band(at), strict=True)
         curve = [LawPoint(x=one, mean=mean, low=low, high=high) for one, mean, low, high in drawn]
-        pays = law.pays_until()
+        pays, band = law.pays_until(), law.pays_band()
     method, source, target = place
     return Law(
-        method=method, source=source, target=target, against=against, points=points, curve=curve, pays_until=pays, reason=reason
+        method=method, source=source, target=target, against=against, points=points, curve=curve, pays_until=pays, reason=reason,
+        pays_band=band,
+        draws=values.tolist(), tests=tests.tolist(),
     )  # fmt: skip
+
+
+def fit_again(
+    x: Sequence[float], draws: Floats, tests: Floats, task: str, place: Place, against: Against, top: float
+) -> laws.Law:
+    """The law of a place, the same from the same scores wherever it is asked for; its band covers draws and test groups."""
+    return laws.fit_law(x, draws, seeds.generator("law", task, *place, against), top=top, tests=tests)
 
 
 def measured(
     scores: Scores, bills: Bills, against: Against, budgets: list[list[Column]]
-) -> tuple[list[float], Floats, list[LawPoint]]:
-    """Cost of each budget, by rising labels; scores [draws, budgets] over the draws that all have; means with their intervals."""
+) -> tuple[list[float], Floats, list[LawPoint], Floats]:
+    """Cost of each budget, by rising labels; scores [draws, budgets] over the draws that all have; means with their
+    intervals; covariance of the means that the test groups cause, [budgets, budgets], 0 where budgets have other targets.
+    """
     metric = find_metric(scores.outcome.plan.task.metric)
     kept = [columns for columns in budgets if bills.of(columns) is not None]
     flat = [column for columns in kept for column in columns]
     blocks = scores.blocks(flat)
     if blocks is None:
-        return [], np.zeros((0, 0)), []
+        return [], np.zeros((0, 0)), [], np.zeros((0, 0))
     parts, begin = [], 0
     for columns in kept:
         bill = bills.of(columns)
         assert bill is not None
         own = blocks[begin : begin + len(columns)]
         begin += len(columns)
-        parts.append((bill, np.mean([one.theta for one in own], axis=0), columns))
+        terms = combine((column[2], 1 / len(own), one) for column, one in zip(columns, own, strict=True))
+        parts.append((bill, np.mean([one.theta for one in own], axis=0), columns, terms))
     parts.sort(key=lambda part: part[0]["labels"])
     points = []
-    for bill, _, columns in parts:
+    for bill, _, columns, _ in parts:
         level = mean_over(scores, columns)
         assert level is not None
         one = interval(level, bounds=metric.bounds)
         points.append(LawPoint(x=bill[against], mean=one.mean, low=one.low, high=one.high))
-    return [bill[against] for bill, _, _ in parts], np.stack([values for _, values, _ in parts], axis=1), points
+    alike = all([column[2] for column in part[2]] == [column[2] for column in parts[0][2]] for part in parts)
+    tests = moments([terms for *_, terms in parts]).between() if alike else np.zeros((len(parts), len(parts)))
+    return [bill[against] for bill, *_ in parts], np.stack([values for _, values, *_ in parts], axis=1), points, tests
 
 
 def _mean_scores(scores: Scores, columns: list[Column]) -> Floats | None:

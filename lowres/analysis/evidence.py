@@ -63,6 +63,31 @@ class Law(Part):
     curve: list[LawPoint]
     pays_until: float | None
     reason: str | None
+    pays_band: tuple[float, float | None] | None = None
+    """Of ``pays_until``, 90 %; the upper bound null beyond four times the most measured."""
+    draws: list[list[float]] = Field(default_factory=list)
+    """Scores behind the points, [draws, points], and the covariance of their means that the test groups cause, [points,
+    points]: from both the law can be fitted again.
+    """
+    tests: list[list[float]] = Field(default_factory=list)
+
+
+class Reach(Part):
+    """Target labels a class (all of them over the number of classes) that a method takes to a score, by its law.
+
+    ``wanted``: the ceiling less one point (0.01), or a score that was asked for. The band is one of 90 %; a bound is null
+    where it leaves what the law may speak of (the fewest labels measured … four times the most). ``labels`` null: ``reason``.
+    """
+
+    method: str
+    source: str | None
+    target: str
+    wanted: Literal["ceiling less a point", "asked"]
+    score: float
+    labels: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
 
 
 class Forecast(Part):
@@ -220,6 +245,7 @@ class Evidence(BaseModel):
     aggregates: list[Aggregate] = []
     costs: list[Cost] = []
     laws: list[Law] = []
+    reaches: list[Reach] = []
     forecasts: list[Forecast] = []
     distances: list[Distance] = []
     flips: list[Flip] = []
@@ -231,6 +257,8 @@ class Evidence(BaseModel):
     choices: list[Choice] = []
     map: list[Place] = []
     notes: list[str] = []
+    classes: int | None = None
+    """Labels that the task has, by which ``reaches`` divides."""
     seal: str = ""
     """Of the content and of the study it was made for."""
 

@@ -12,23 +12,28 @@ from lowres.analysis.distances import distances
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
+from lowres.analysis.reach import near_ceiling
+from lowres.analysis.source_dev import SourceDev
 from lowres.errors import StoreError
 from lowres.study.store import Store
 from lowres.training.fit import Engine
 
 
 def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
-    """What a finished run shows beyond its summary. Trains nothing; of the encoder it asks frozen features only.
+    """What a finished run shows beyond its summary. Trains nothing; of the
+    encoder it asks frozen features, and where methods are compared by it, kept fits on a few dev rows of their source.
 
     A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
     """
     outcome = scores.outcome
     recipe = outcome.plan.config.recipe
     bills = Bills(scores, engine.backbone, store)
+    found: dict[str, list[Any]] = {}
     parts: dict[str, Callable[[], list[Any]]] = {
         "aggregates": lambda: aggregates(scores),
         "costs": lambda: costs(scores, bills),
         "laws": lambda: learning_laws(scores, bills),
+        "reaches": lambda: near_ceiling(scores, found.get("laws", [])),
         "forecasts": lambda: forecasts(scores),
         "distances": lambda: distances(scores, engine),
         "flips": lambda: diagnosis.flips(outcome, scores),
@@ -37,10 +42,9 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "risks": lambda: trust.risks(outcome, scores),
         "promises": lambda: trust.promises(outcome, scores),
         "sets": lambda: trust.sets(outcome, scores),
-        "choices": lambda: choices(scores),
+        "choices": lambda: choices(scores, SourceDev(scores, engine, store)),
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
     }
-    found: dict[str, list[Any]] = {}
     notes = []
     for name, make in parts.items():
         try:
@@ -49,4 +53,4 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
             raise
         except Exception as error:  # whatever its kind: the part is missing, the results are not
             notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return Evidence.model_validate({**found, "notes": notes})
+    return Evidence.model_validate({**found, "notes": notes, "classes": len(outcome.plan.task.labels)})

@@ -158,6 +158,7 @@ def _scores(scores: Scores) -> Iterator[Score]:
 
 
 def _shift(scores: Scores) -> Iterator[Shift]:
+    metric = find_metric(scores.outcome.plan.task.metric)
     for source, target in scores.outcome.plan.pairs:
         inside = start_of(source, source)
         outside, ceiling = start_of(source, target), ceiling_of(target)
@@ -171,13 +172,14 @@ def _shift(scores: Scores) -> Iterator[Shift]:
             source=source,
             target=target,
             metric=scores.outcome.plan.task.metric,
-            source_drop=estimate_of(fall),
-            target_drop=estimate_of(gap) if gap else None,
+            source_drop=difference_of(fall, metric),
+            target_drop=difference_of(gap, metric) if gap else None,
             scenario=shift.scenario(fall.mean, gap.mean) if gap else None,
         )
 
 
 def _transfer(scores: Scores) -> Iterator[Transfer]:
+    metric = find_metric(scores.outcome.plan.task.metric)
     for method, source, target, shots in _compared(scores):
         own = column_of(method, source, target, shots)
         start, ceiling = start_of(source, target), ceiling_of(target)
@@ -192,8 +194,8 @@ def _transfer(scores: Scores) -> Iterator[Transfer]:
             source=source,
             target=target,
             shots=shots,
-            gain=estimate_of(interval([with_start[0] - with_start[1]])),
-            net_transfer=estimate_of(interval([against[0] - against[1]])) if against else None,
+            gain=difference_of(interval([with_start[0] - with_start[1]]), metric),
+            net_transfer=difference_of(interval([against[0] - against[1]]), metric) if against else None,
             recovery=estimate_of(ratio.interval) if ratio.interval else None,
             recovery_reason=ratio.reason
             if ceiling in scores.columns
@@ -252,9 +254,9 @@ def _overall(scores: Scores) -> Iterator[Overall]:
             method=method,
             shots=shots,
             score=estimate_of(interval(level, bounds=metric.bounds)),
-            gain=estimate_of(interval(gain)),
+            gain=difference_of(interval(gain), metric),
             recovery=estimate_of(ratio.interval) if ratio.interval else None,
-            net_transfer=estimate_of(interval(net)) if net else None,
+            net_transfer=difference_of(interval(net), metric) if net else None,
             worst_pair=WorstPair(source=worst_source, target=worst_target, mean=lowest),
             negative_transfer_rate=paired.negative_transfer_rate(losses) if losses else None,
         )
@@ -301,6 +303,7 @@ def _verdicts(
     scores: Scores, pairs: list[tuple[str, str]], source: str | None, target: str | None
 ) -> Iterator[Verdict]:
     """One family a budget: all methods measured there, against its reference."""
+    metric = find_metric(scores.outcome.plan.task.metric)
     for shots in sorted(scores.outcome.plan.config.shots):
         names, differences = [], []
         for method in scores.outcome.plan.methods:
@@ -324,7 +327,7 @@ def _verdicts(
                 source=source,
                 target=target,
                 shots=shots,
-                difference=estimate_of(found.difference),
+                difference=difference_of(found.difference, metric),
                 p_adjusted=found.p_adjusted,
                 verdict=found.verdict,
                 minimum_detectable=found.minimum_detectable,
@@ -378,6 +381,12 @@ def _warnings(outcome: Outcome) -> list[str]:
 def estimate_of(found: Interval) -> Estimate:
     """An interval as results show it."""
     return Estimate(**_bounds(found))
+
+
+def difference_of(found: Interval, metric: Metric) -> Estimate:
+    """The interval of a difference of two scores, cut where no difference of the metric can lie."""
+    most = metric.bounds[1] - metric.bounds[0]
+    return Estimate(mean=found.mean, low=max(found.low, -most), high=min(found.high, most))
 
 
 def _bounds(found: Interval) -> dict[str, float]:

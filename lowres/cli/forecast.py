@@ -13,10 +13,8 @@ from lowres.cli.flags import study_flags
 from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lowres.analysis.outlook import Outlook
-    from lowres.analysis.summary import Estimate
+    from lowres.report.tables import Table
 
 
 @functools.partial(study_flags, skip=frozenset({"shots", "methods", "out"}))
@@ -74,50 +72,52 @@ def _read(path: Path, column: str) -> list[str]:
 
 
 def _show(found: Outlook) -> None:
+    from lowres.report.terminal import put_table
+
     screen = console()
-    screen.print(_forecasts(found))
-    put("")
-    screen.print(_distances(found))
-    put("")
+    for table in (*_forecasts(found), _distances(found)):
+        put_table(table, screen)
+        put("")
     for line in found.says:
         put(plain(line))
 
 
-def _forecasts(found: Outlook) -> Table:
-    """One row a pair, one column a rule."""
-    from rich.table import Table
-    from rich.text import Text
+def _forecasts(found: Outlook) -> list[Table]:
+    """One table a metric: a row a pair, a column a rule; beside accuracy the measured one in the source."""
+    from lowres.report.tables import Table, estimate, metric_name
 
     inside = {one.source: one.accuracy for one in found.inside}
-    columns = list(dict.fromkeys((one.rule, one.metric) for one in found.forecasts))
-    table = Table("Forecast of the score", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("in source", *(rule if metric == "accuracy" else metric for rule, metric in columns)):
-        table.add_column(heading, justify="right")
-    for source, target in dict.fromkeys((one.source, one.target) for one in found.forecasts):
-        said = {
-            (one.rule, one.metric): one.predicted
-            for one in found.forecasts
-            if (one.source, one.target) == (source, target)
-        }
-        cells = [_cell(inside[source]), *(_cell(said.get(column)) for column in columns)]
-        table.add_row(Text(plain(f"{source} → {target}")), *cells)
-    return table
-
-
-def _cell(value: Estimate | None) -> str:
-    from lowres.report.tables import estimate
-
-    return estimate(value, digits=2).replace(" ", "\n", 1)
+    said = {(one.source, one.target, one.metric, one.rule): one.predicted for one in found.forecasts}
+    pairs = dict.fromkeys((source, target) for source, target, _, _ in said)
+    made = []
+    for metric in dict.fromkeys(metric for *_, metric, _ in said):
+        rules = list(dict.fromkeys(rule for *_, name, rule in said if name == metric))
+        own = metric == "accuracy"
+        rows = tuple(
+            (
+                f"{source} → {target}",
+                *([estimate(inside[source], digits=2)] if own else []),
+                *(estimate(said.get((source, target, metric, rule)), digits=2) for rule in rules),
+            )
+            for source, target in pairs
+        )
+        title = f"Forecast of {metric_name(metric)}"
+        made.append(Table(title, (title, *(["in source"] if own else []), *rules), rows))
+    return made
 
 
 def _distances(found: Outlook) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+    from lowres.report.tables import Table, percent
 
-    table = Table("How far apart", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("told apart (0-2)", "words (0-1)", "unseen words", "length ratio"):
-        table.add_column(heading, justify="right")
-    for one in found.distances:
-        values = (f"{one.proxy_a:.2f}", f"{one.words:.2f}", f"{one.unseen:.0%}", f"{one.length:.2f}")
-        table.add_row(Text(plain(f"{one.source} → {one.target}")), *values)
-    return table
+    rows = tuple(
+        (
+            f"{one.source} → {one.target}",
+            f"{one.proxy_a:.2f}",
+            f"{one.words:.2f}",
+            percent(one.unseen),
+            f"{one.length:.2f}",
+        )
+        for one in found.distances
+    )
+    header = ("How far apart", "told apart (0-2)", "words (0-1)", "unseen words", "length ratio")
+    return Table("How far apart", header, rows)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lowres.study.plan import Estimate
 
 FORMATS = ("table", "markdown", "json", "html", "latex", "csv")
+SHOWING_EVIDENCE = ("table", "markdown", "html")
 
 
 @study_flags
@@ -100,6 +101,12 @@ def report(
     texts: Annotated[
         bool, typer.Option(help="html: quote texts of the data; without them a report can be passed on.")
     ] = True,
+    reach: Annotated[
+        float | None,
+        typer.Option(
+            help="table, markdown, html: also say how many labels a class take each target to this score, 0 … 1."
+        ),
+    ] = None,
 ) -> None:
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
@@ -113,18 +120,32 @@ def report(
         raise UserError(
             "--no-texts is for --format html", got=f"--format {format}", hint="no other format quotes texts"
         )
+    if reach is not None and format not in SHOWING_EVIDENCE:
+        raise UserError(
+            "--reach is for other formats", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
+        )
     summary = read_summary(folder)
+    if format not in SHOWING_EVIDENCE:
+        renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
+        put(renderers[format](summary))
+        return
+    evidence = read_evidence(folder)
+    if reach is not None:
+        from lowres.analysis.reach import with_asked
+
+        if evidence is None:
+            raise UserError(f"{folder} holds no learning curves", got="no evidence.json", hint="run the study again")
+        evidence = with_asked(evidence, summary, reach)
     if format == "table":
-        terminal.show(summary, console())
-        return
-    if format == "html":
-        evidence = read_evidence(folder)
-        if evidence is not None and not texts:
-            evidence = evidence.without_texts()
-        put(html.render(summary, evidence, read_records(folder)))
-        return
-    renderers = {"markdown": markdown.render, "json": Summary.to_json, "latex": latex.render, "csv": csv.render}
-    put(renderers[format](summary))
+        terminal.show(summary, console(), evidence)
+    elif format == "markdown":
+        put(markdown.render(summary, evidence))
+    else:
+        put(
+            html.render(
+                summary, evidence if texts or evidence is None else evidence.without_texts(), read_records(folder)
+            )
+        )
 
 
 def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
@@ -191,10 +212,16 @@ def _show(result: StudyResult, json: bool) -> None:
     from lowres.report import terminal
 
     screen = console()
-    terminal.show(result.summary, screen)
+    terminal.show(result.summary, screen, result.evidence)
     best = list(result.best_folders().items())
     ready = ""
     if best:
         folder, (target, shots) = best[-1]
         ready = f" · best/{folder.name} ({result.recommended_method(target, shots)}) is ready for `lowres predict`"
+    behind = result.falling_behind()
+    if behind:
+        from lowres.report.tables import number
+
+        named = ", ".join(f"best/{name} {number(score)} (at 0 shots {number(start)})" for name, score, start in behind)
+        put(f"measured worse than the model of their target without target labels: {named}")
     put(f"{result.folder}/report.html{ready}")

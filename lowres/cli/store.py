@@ -45,6 +45,9 @@ def store_ls(folder: Folder = DEFAULT) -> None:
 @guarded
 def store_check(folder: Folder = DEFAULT) -> None:
     """Check every fit and prediction against its checksum; damaged ones are set aside and will be made again."""
+    if folder == DEFAULT and not folder.exists():
+        put(f"nothing to check: no run has made {folder} here yet (another store: --store)")
+        return
     kept = _open(folder)
     whole = sum(kept.has_fit(key) for key in kept.list_fits())
     answers = kept.check_predictions()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED = 130
+EVERY = 10.0
+"""Seconds between two lines on how far a run is."""
 PATH_FAULTS = {
     getattr(errno, name) for name in ("EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EPERM", "EROFS")
 }
@@ -91,11 +93,12 @@ def console(columns: int = 80) -> Console:
 
 
 class RunProgress:
-    """A bar on stderr while fits are made, silent where stderr is no terminal."""
+    """A bar on stderr while fits are made; where stderr is no terminal a line now and then."""
 
     def __init__(self, fits: int) -> None:
         self.fits, self.done, self.label = fits, 0, ""
         self._bar: Progress | None = None
+        self._began = self._said = time.monotonic()
 
     def __enter__(self) -> RunProgress:
         if sys.stderr.isatty():
@@ -122,13 +125,18 @@ class RunProgress:
 
     def wave(self, number: int, waves: int) -> None:
         """A wave begins."""
+        self.label = f"wave {number}/{waves}"
         if self._bar is not None:
-            self._bar.update(self._task, description=f"wave {number}/{waves}")
+            self._bar.update(self._task, description=self.label)
 
     def fit_done(self, fits: int) -> None:
         """So many further fits are done."""
+        self.done += fits
         if self._bar is not None:
             self._bar.update(self._task, advance=fits)
+        elif fits and time.monotonic() - self._said >= EVERY:
+            self._said = time.monotonic()
+            say(f"{self.label}: {self.done} of {self.fits} fits after {self._said - self._began:.0f} s")
 
 
 class DownloadProgress:

@@ -20,6 +20,8 @@ LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
+KINDS = ("left out", "test overlap", "dev overlap", "conflict", "duplicate", "test duplicate", "shared group")
+SPLITS = ("train", "dev", "test")
 MOST = 20
 """Lines of a list that are shown."""
 WIDE = 8
@@ -143,6 +145,7 @@ def tasks_check(
     counts, screen = check_counts(task), console(WIDE_SCREEN)
     put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
     screen.print(_sizes(task, counts))
+    put(_counted(counts))
     if counts.findings.items:
         screen.print(_findings(counts))
         _say_rest(counts.findings.items, put)
@@ -159,15 +162,26 @@ def _sizes(task: Task, counts: Counts) -> Table:
 
     few = len(task.labels) <= WIDE
     table = Table("domain", "part", box=None, pad_edge=False)
-    for heading in task.labels if few else ("rows", "labels", "rarest", "commonest"):
+    for heading in ("rows", *(task.labels if few else ("labels", "rarest", "commonest"))):
         table.add_column(Text(plain(heading)), justify="right")
     sizes = {(size.domain, size.split, size.label): size.rows for size in counts.sizes}
     for domain in task.domains:
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             rows = [sizes[domain, split, label] for label in task.labels]
-            shown = rows if few else [sum(rows), sum(map(bool, rows)), min(rows), max(rows)]
-            table.add_row(Text(plain(domain)), split, *map(str, shown))
+            table.add_row(Text(plain(domain)), split, *_row(rows, few))
+    total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
+    table.add_row("all", "", *_row(total, few))
     return table
+
+
+def _row(rows: list[int], few: bool) -> list[str]:
+    """In all, then of each label, or how many labels have rows, and of the rarest and the commonest."""
+    return list(map(str, [sum(rows), *(rows if few else (sum(map(bool, rows)), min(rows), max(rows)))]))
+
+
+def _counted(counts: Counts) -> str:
+    """How many rows of every kind were found, none too."""
+    return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in KINDS)
 
 
 def _findings(counts: Counts) -> Table:

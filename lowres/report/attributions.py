@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 import lowres
 from lowres.analysis.explain import Change, Explanation
 from lowres.errors import clean
+from lowres.report.policy import file, policy
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-PAGE = Path(__file__).with_name("attributions.html")
+STEPS = 12
+"""Strengths of a word's ground on the page."""
 WEAK = 0.1
 """Share of the largest weight below which a word's number is left out."""
 
@@ -57,8 +60,14 @@ def page(explanations: Sequence[Explanation]) -> str:
     """One HTML file that needs no network; everything that comes from data is escaped."""
     from jinja2 import Environment, StrictUndefined
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE.read_text(encoding="utf-8"))
-    return template.render(explanations=[_shown(one) for one in explanations], version=clean(lowres.__version__))
+    style = file("attributions.css")
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(file("attributions.html"))
+    return template.render(
+        explanations=[_shown(one) for one in explanations],
+        version=clean(lowres.__version__),
+        style=Markup(style),
+        policy=policy(style),
+    )
 
 
 def lines(found: Sequence[Explanation | Change]) -> str:
@@ -91,7 +100,7 @@ def _shown(one: Explanation) -> dict[str, object]:
             {
                 "word": clean(word.word),
                 "side": "for" if word.weight >= 0 else "against",
-                "part": f"{0.6 * abs(word.weight) / largest:.2f}",
+                "part": round(STEPS * abs(word.weight) / largest),
                 "shown": abs(word.weight) >= WEAK * largest,
                 "weight": _signed(word.weight),
             }

@@ -135,7 +135,7 @@ def count(value: float | None, digits: int = 0, link: str = "") -> Cell:
     """One number with thousands."""
     if value is None or not math.isfinite(value):
         return Cell(MISSING)
-    return Cell(f"{value:,.{digits}f}".replace("-", "−"), raw(value), link)
+    return Cell(tables.counted(value, digits), raw(value), link)
 
 
 def span(found: Estimate | Score | None, digits: int = 3, link: str = "") -> Cell:
@@ -145,7 +145,7 @@ def span(found: Estimate | Score | None, digits: int = 3, link: str = "") -> Cel
 
 def share(found: Estimate | None) -> Cell:
     """A share of one with its interval, in percent."""
-    return Cell(tables.percent(found), _three(found))
+    return Cell(tables.share(found), _three(found))
 
 
 def whole(found: Estimate | None) -> Cell:
@@ -157,7 +157,7 @@ def percent(value: float | None, digits: int = 0) -> Cell:
     """A share of one, in percent."""
     if value is None or not math.isfinite(value):
         return Cell(MISSING)
-    return Cell(f"{100 * value:.{digits}f} %".replace("-", "−"), raw(value))
+    return Cell(tables.percent(value, digits), raw(value))
 
 
 def raw(value: float) -> str:

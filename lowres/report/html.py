@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -18,12 +13,11 @@ from lowres.errors import clean
 from lowres.report import diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
-from lowres.report.sentences import sentences, short, verdicts
+from lowres.report.policy import file, policy
+from lowres.report.sentences import sentences, verdicts
 from lowres.report.study import Study
-from lowres.report.svg import bdi
 from lowres.report.tables import MISSING, READING, heading, number
 
-FOLDER = Path(__file__).with_name("page")
 KEY_DIGITS = 12
 """Of a fit's key, enough to find its folder in the store."""
 
@@ -46,36 +40,11 @@ def render(summary: Summary, evidence: Evidence | None = None, records: Iterable
         style=Markup(style),
         script=Markup(script),
         heading=heading(summary),
-        sentences=[parted(line, summary) for line in sentences(summary, evidence)],
-        verdicts=[parted(line, summary) for line in verdicts(summary)],
+        sentences=[study.parted(line) for line in sentences(summary, evidence)],
+        verdicts=[study.parted(line) for line in verdicts(summary)],
         sections=list(_sections(study, evidence or Evidence())),
         end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",
     )
-
-
-def parted(line: str, summary: Summary) -> Markup:
-    """A sentence in which names that may run from right to left keep that to themselves."""
-    study = summary.study
-    names = {short(name) for name in (*study.domains, *study.sources, *study.targets)}
-    foreign = sorted((name for name in names if not name.isascii()), key=len, reverse=True)
-    pieces = re.split("(" + "|".join(map(re.escape, foreign)) + ")", line) if foreign else [line]
-    return Markup().join(bdi(piece) if piece in names else piece for piece in pieces)
-
-
-@cache
-def file(name: str) -> str:
-    """A file of the page."""
-    return (FOLDER / name).read_text(encoding="utf-8")
-
-
-def policy(style: str, script: str) -> str:
-    """Only this style and this script, and nothing from anywhere."""
-    return f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; base-uri 'none'; form-action 'none'"
-
-
-def digest(text: str) -> str:
-    """A source as a content security policy names it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
@@ -92,14 +61,14 @@ def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
         outlook.choices(study, evidence),
         diagnosis.shifted(study, evidence),
         diagnosis.domain_map(study, evidence),
-        _warnings(study.summary, evidence),
+        _warnings(study, evidence),
         _measured(study),
     )
     yield from (section for section in found if section is not None)
 
 
-def _warnings(summary: Summary, evidence: Evidence) -> Section | None:
-    lines = tuple(parted(clean(line), summary) for line in (*summary.warnings, *evidence.notes))
+def _warnings(study: Study, evidence: Evidence) -> Section | None:
+    lines = tuple(study.parted(clean(line)) for line in (*study.summary.warnings, *evidence.notes))
     return Section("warnings", "Warnings", lines, ()) if lines else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.tables import Table, estimate, heading, percent, tables, whole
+from lowres.report.tables import Table, estimate, heading, share, tables, whole
 
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -65,7 +65,7 @@ def _transfer(summary: Summary) -> Table:
             str(one.shots),
             estimate(one.gain),
             estimate(one.net_transfer),
-            percent(one.recovery),
+            share(one.recovery),
             whole(one.labels_saved),
         )
         for one in summary.transfer

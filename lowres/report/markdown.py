@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.sentences import verdicts
+from lowres.report.sentences import reached, verdicts
 from lowres.report.tables import READING, Table, heading, tables
 
 MARKUP = frozenset("\\`*_|<>!&#")
@@ -16,12 +17,12 @@ HOW = (
 )
 
 
-def render(summary: Summary) -> str:
-    """A whole report."""
+def render(summary: Summary, evidence: Evidence | None = None) -> str:
+    """A whole report; of the evidence it says how many labels reach a score."""
     parts = [f"# {_escape(heading(summary))}", ""]
-    lines = verdicts(summary)
-    if lines:
-        parts += ["## Verdict", "", *(f"- {_escape(line)}" for line in lines), ""]
+    for title, lines in (("Verdict", verdicts(summary)), ("Labels to reach a score", reached(evidence))):
+        if lines:
+            parts += [f"## {title}", "", *(f"- {_escape(line)}" for line in lines), ""]
     for table in tables(summary):
         parts += [f"## {_escape(table.title)}", "", markdown_table(table), ""]
         parts += [_escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from lowres.analysis.evidence import Against, Cost, Evidence, Forecast, Law
+from lowres.analysis.evidence import Against, Cost, Evidence, Forecast, Law, Reach
 from lowres.report import plots
 from lowres.report.blocks import (
     Cell,
@@ -25,7 +25,7 @@ from lowres.report.blocks import (
     span,
     words,
 )
-from lowres.report.sentences import short
+from lowres.report.sentences import reached, short
 from lowres.report.study import Study
 from lowres.report.svg import amount, key
 from lowres.report.tables import MISSING, metric_name, number
@@ -99,10 +99,16 @@ def laws(study: Study, evidence: Evidence) -> Section | None:
     ]
     entries = key((name, study.style(name), "line") for name in dict.fromkeys(one.method for one in found))
     lead = (
-        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws),"
+        "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws and test groups),"
         " not drawn where it is refused. The upright line is where a doubling stops bringing a point.",
+        *(study.parted(line) for line in reached(evidence)),
     )
-    blocks = (Gallery(tuple(general), key=entries), *study.by_target(special), _law_table(found))
+    blocks = (
+        Gallery(tuple(general), key=entries),
+        *study.by_target(special),
+        *_reach_table(evidence.reaches),
+        _law_table(found),
+    )
     return Section("laws", "Where more stops paying", lead, blocks)
 
 
@@ -226,16 +232,34 @@ def _law_table(found: Sequence[Law]) -> Grid:
         (
             words(one.source), words(one.target or "all"), words(one.method), words(UNITS[one.against]),
             words(", ".join(f"{amount(p.x)}: {number(p.mean)}" for p in one.points)),
-            Cell(amount(one.pays_until), raw(one.pays_until)) if one.pays_until is not None else Cell(MISSING), words(one.reason),
+            Cell(amount(one.pays_until), raw(one.pays_until)) if one.pays_until is not None else Cell(MISSING),
+            *(Cell(amount(end), raw(end)) if end is not None else Cell(MISSING) for end in one.pays_band or (None, None)), words(one.reason),
         )
         for one in first(found)
     )  # fmt: skip
-    header = ("source", "target", "method", "against", "measured", "pays until", "why no law")
+    header = ("source", "target", "method", "against", "measured", "pays until", "from", "to", "why no law")
     origin = (
-        "evidence.json, laws; from the records of the method at every budget. Pays until: a doubling brings less than 0.01 beyond."
+        "evidence.json, laws; from the records of the method at every budget. Pays until: a doubling brings less than 0.01 beyond; from … to: its band of 90 %."
         + rest(found)
     )
-    return Grid("law", "Diminishing returns", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 4, 6}))
+    return Grid("law", "Diminishing returns", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 4, 8}))
+
+
+def _reach_table(found: Sequence[Reach]) -> tuple[Grid, ...]:
+    rows = tuple(
+        (
+            words(one.source), words(one.target), words(one.method), words(one.wanted), figure(one.score), count(one.labels),
+            count(one.low), count(one.high), words(one.reason),
+        )
+        for one in first(found)
+    )  # fmt: skip
+    header = ("source", "target", "method", "wanted", "score", "labels a class", "from", "to", "why not said")
+    origin = (
+        "evidence.json, reaches, from the laws of labels on a pair: from … to is a band of 90 % over draws and test groups, empty where it"
+        " leaves what the law may speak of (the fewest labels measured to four times the most)." + rest(found)
+    )
+    grid = Grid("reach", "Labels to reach a score", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 8}))
+    return (grid,) if rows else ()
 
 
 def _forecast_plot(study: Study, metric: str, known: Sequence[Forecast], rules: dict[str, int]) -> Markup | None:

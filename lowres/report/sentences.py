@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lowres.analysis.evidence import Evidence, Law
+from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import cut, hundredths, metric_name, percent, transfer_of
+from lowres.report.tables import counted, cut, hundredths, metric_name, number, share, transfer_of
 
 LONGEST = 40
 """Characters of a name in a sentence."""
@@ -28,6 +28,38 @@ def verdicts(summary: Summary) -> list[str]:
             found.setdefault(one.target, {}).setdefault(one.shots, []).append(one)
     whose = "" if method == "source-then-target" else f" ({method})"
     return [clean(f"{short(target)}{whose}: {_budgets(summary, budgets)}") for target, budgets in found.items()]
+
+
+def reached(evidence: Evidence | None) -> list[str]:
+    """One line a target and score: the labels a class that take the cheapest method there, beside the others."""
+    found: dict[tuple[str, str], list[Reach]] = {}
+    for one in evidence.reaches if evidence else []:
+        found.setdefault((one.wanted, one.target), []).append(one)
+    return [clean(_reached(group)) for group in found.values()]
+
+
+def _reached(group: list[Reach]) -> str:
+    first = group[0]
+    score = f"{short(first.target)}: {number(first.score)}" + (
+        ", a point below the ceiling," * (first.wanted != "asked")
+    )
+    known = sorted(((one.labels, one) for one in group if one.labels is not None), key=lambda place: place[0])
+    if not known:
+        reasons = list(dict.fromkeys(f"{_by(one)}: {one.reason}" for one in group))
+        return f"{score} is out of what the laws say of labels ({'; '.join(_some(reasons, 2))})"
+    (labels, best), others = known[0], list[str]()
+    for more, one in known[1:]:
+        if one.method not in (best.method, "source-then-target") and len(others) < 2:
+            others.append(f"{counted(more)} by {_by(one)}")
+    low, high = (counted(one) if one is not None else None for one in (best.low, best.high))
+    band = f"{low or 'the fewest measured, or fewer,'} to {high or 'more than the law speaks of'}"
+    return f"{score} takes about {counted(labels)} labels a class by {_by(best)} (90 % band {band})" + "".join(
+        f"; {one}" for one in others
+    )
+
+
+def _by(one: Reach) -> str:
+    return one.method + (f" from {short(one.source)}" if one.source is not None else "")
 
 
 def short(domain: str) -> str:
@@ -98,7 +130,7 @@ def _most(some: list[Verdict]) -> str:
 def _one(verdict: Verdict, transfer: Transfer | None) -> str:
     labels = transfer.labels_saved if transfer else None
     if verdict.verdict == "better":
-        worth = f", worth {labels.mean:.0f} target labels alone" if labels else ""
+        worth = f", worth {counted(labels.mean)} target labels alone" if labels else ""
         return f"the source adds {points(verdict.difference.mean)}{worth}"
     if verdict.verdict == "worse":
         return f"the source costs {points(verdict.difference.mean)}; leave it out"
@@ -149,7 +181,7 @@ def _wins(summary: Summary) -> str:
     over = " over the model without target labels" + (", on average over the pairs" if many else "")
     if best.gain.low <= 0:
         return f"Nothing is shown to win it back: {what} gains most, {hundredths(best.gain.mean)} points {bounds(best.gain)}{over}."
-    won = f"; that is {percent(best.recovery)} of the target drop" if best.recovery else ""
+    won = f"; that is {share(best.recovery)} of the target drop" if best.recovery else ""
     return f"What wins most back is {what}: {points(best.gain.mean)} {bounds(best.gain)}{over}{won}{_against(summary, best)}."
 
 
@@ -182,8 +214,8 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
         where = "" if law.target is None else f" for {short(law.target)}"
         if law.pays_until is None:
             largest = max(point.x for point in law.points)
-            return f"{largest:,.0f} target labels are not yet where twice as many bring {law.method} less than one point{where}"
-        return f"beyond about {law.pays_until:,.0f} target labels, twice as many bring {law.method} less than one point{where}"
+            return f"{counted(largest)} target labels are not yet where twice as many bring {law.method} less than one point{where}"
+        return f"beyond about {counted(law.pays_until)} target labels{_band(law)}, twice as many bring {law.method} less than one point{where}"
     if law is not None and law.reason:
         return f"how many labels are worth buying is not said ({law.reason})"
     saved = [one for one in summary.transfer if one.labels_saved is not None and one.method == spokesman(summary)]
@@ -192,8 +224,16 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
         return ""
     return (
         f"the source is worth the most from {short(most.source)} to {short(most.target)}: {most.method} with {most.shots} labels a class"
-        f" does what {most.labels_saved.mean:.0f} target labels alone would"
+        f" does what {counted(most.labels_saved.mean)} target labels alone would"
     )
+
+
+def _band(law: Law) -> str:
+    """Of where labels stop paying."""
+    if law.pays_band is None:
+        return ""
+    low, high = law.pays_band
+    return f" (90 % band {counted(low)} to {counted(high) if high is not None else 'more than the law speaks of'})"
 
 
 def _ready(summary: Summary) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from markupsafe import Markup
+
 from lowres.analysis.summary import Score, Summary
 from lowres.report.blocks import Block, Figure, Gallery, Records, folded, pair
-from lowres.report.svg import Words
+from lowres.report.sentences import short
+from lowres.report.svg import Words, bdi
 from lowres.report.tables import metric_name
 
 OPEN = 12
@@ -54,6 +58,14 @@ class Study:
     def score(self, method: str, source: str | None, target: str, shots: int | None) -> Score | None:
         """Of a column; of a method that uses no source, whatever source is asked for."""
         return self.scores.get((method, source, target, shots)) or self.scores.get((method, None, target, shots))
+
+    def parted(self, line: str) -> Markup:
+        """A sentence in which names that may run from right to left keep that to themselves."""
+        study = self.summary.study
+        names = {short(name) for name in (*study.domains, *study.sources, *study.targets)}
+        foreign = sorted((name for name in names if not name.isascii()), key=len, reverse=True)
+        pieces = re.split("(" + "|".join(map(re.escape, foreign)) + ")", line) if foreign else [line]
+        return Markup().join(bdi(piece) if piece in names else piece for piece in pieces)
 
     def words(self, title: str, about: str) -> Words:
         """What a new image of the page is called."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lowres.analysis.summary import Estimate, Score, Summary, Transfer
+from lowres.analysis.summary import Estimate, Score, Shift, Summary, Transfer
 from lowres.errors import clean as clean
 
 MISSING = "–"
@@ -14,8 +14,8 @@ Tone = Literal["good", "bad"]
 READING = (
     "Source drop: score in the source minus score in the target, of one model trained on the source. Target drop: what a"
     " model trained on as many target rows scores above it, in the target. Scenario, by the two mean drops: classic, both"
-    " above 0; observed, source drop only; unobserved, target drop only. Recovery: the share of the target drop that a"
-    " method wins back."
+    " above 0; observed, source drop only; unobserved, target drop only; in brackets where the interval of a drop holds 0,"
+    " so that it is not shown. Recovery: the share of the target drop that a method wins back."
 )
 
 
@@ -93,15 +93,25 @@ def whole(found: Estimate | None) -> str:
     """A count: ``48 [16, 72]``."""
     if found is None:
         return MISSING
-    return f"{found.mean:.0f} [{found.low:.0f}, {found.high:.0f}]".replace("-", "−")
+    return f"{counted(found.mean)} [{counted(found.low)}, {counted(found.high)}]"
 
 
-def percent(found: Estimate | None) -> str:
+def counted(value: float, digits: int = 0) -> str:
+    """A count with thousands: ``1,024``."""
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share of one in percent: ``51 %``."""
+    return f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def share(found: Estimate | None) -> str:
     """``51 % [35, 68]``."""
     if found is None:
         return MISSING
-    text = f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
-    return text.replace("-", "−")
+    low, high = (percent(end).removesuffix(" %") for end in (found.low, found.high))
+    return f"{percent(found.mean)} [{low}, {high}]"
 
 
 def _pairs(summary: Summary) -> list[tuple[str, str]]:
@@ -127,13 +137,20 @@ def _drops(summary: Summary) -> Table:
             _mean(_score(summary, "source-only", one.source, one.target, 0)),
             estimate(one.source_drop),
             estimate(one.target_drop),
-            one.scenario or MISSING,
+            scenario(one),
         )
         for one in summary.shift
     )
     header = ("How far it falls", "source", "target", "source drop", "target drop", "scenario")
     drops = [(one.source_drop, one.target_drop) for one in summary.shift]
     return Table("How far it falls", header, rows, tones=_tones(drops, 3, above="bad"))
+
+
+def scenario(one: Shift) -> str:
+    """In brackets where it rests on a drop that is not shown to be above or below 0."""
+    drops = (one.source_drop, one.target_drop)
+    shown = all(drop is not None and (drop.low > 0 or drop.high < 0) for drop in drops)
+    return (one.scenario if shown else f"({one.scenario})") if one.scenario else MISSING
 
 
 def _pair(summary: Summary, source: str, target: str) -> Table:
@@ -144,7 +161,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
         *(f"{shots} a class" if shots else "0 shots" for shots in budgets),
         f"recovery at {most}",
     )
-    rows = []
+    rows = list[tuple[str, ...]]()
     for method in summary.study.methods:
         if method == "target-full":
             continue
@@ -155,12 +172,14 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
         transfer = transfer_of(summary, method, source, target, most)
         if any(scores):
             cells = (estimate(score, digits=2) for score in scores)
-            rows.append((method, *cells, percent(transfer.recovery) if transfer else MISSING))
+            rows.append((method, *cells, share(transfer.recovery) if transfer else MISSING))
     ceiling = _score(summary, "target-full", None, target, None)
     reasons = {one.recovery_reason for one in summary.transfer if (one.source, one.target) == (source, target)} - {None}
     note = f"ceiling (target-full, {summary.study.row_cap} rows): {estimate(ceiling, digits=2)}" if ceiling else ""
     if reasons:
         note += f"\nno recovery: {sorted(str(reason) for reason in reasons)[0]}"
+    if all(row[-1] == MISSING for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return Table(f"What wins it back: {source} → {target}", header, tuple(rows), note)
 
 
@@ -172,7 +191,7 @@ def _overall(summary: Summary) -> list[Table]:
             f"{one.method} · {one.shots}",
             estimate(one.score, digits=2),
             estimate(one.net_transfer, digits=2),
-            percent(one.recovery) if one.method != "source-only" else MISSING,
+            share(one.recovery) if one.method != "source-only" else MISSING,
             f"{number(one.worst_pair.mean)} {one.worst_pair.source} → {one.worst_pair.target}",
         )
         for one in summary.overall

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.sentences import verdicts
+from lowres.report.sentences import reached, verdicts
 from lowres.report.tables import Table, tables
 
 STYLES = {"good": "green", "bad": "red"}
@@ -19,18 +20,24 @@ NARROW, WIDE = 18, 26
 """Columns that a row's name keeps before the table is parted; more for one that would be cut within a domain's name."""
 
 
-def show(summary: Summary, console: Console) -> None:
-    """Tables, verdicts and warnings."""
+def show(summary: Summary, console: Console, evidence: Evidence | None = None) -> None:
+    """Tables, verdicts, labels to reach a score, and warnings."""
     for table in tables(summary):
-        for part in parts(table, console.width):
-            console.print(_rich(part))
+        put_table(table, console)
         for line in table.note.splitlines():
             _hang(console, "  ", line, style="dim")
         console.print()
-    for place, line in enumerate(verdicts(summary)):
-        _hang(console, "Verdict  " if place == 0 else " " * len("Verdict  "), line)
+    for head, lines in (("Verdict  ", verdicts(summary)), ("Labels   ", reached(evidence))):
+        for place, line in enumerate(lines):
+            _hang(console, head if place == 0 else " " * len(head), line)
     for line in summary.warnings:
         _hang(console, "note: ", clean(line), style="dim")
+
+
+def put_table(table: Table, console: Console) -> None:
+    """A table, in as many parts as the width asks for."""
+    for part in parts(table, console.width):
+        console.print(_rich(part))
 
 
 def parts(table: Table, width: int) -> Iterator[Table]:

@@ -29,7 +29,7 @@ from lowres.report.blocks import (
 )
 from lowres.report.study import MOST, OPEN, Study
 from lowres.report.svg import key
-from lowres.report.tables import hundredths, number
+from lowres.report.tables import hundredths, number, scenario
 
 START, CEILING = "source-only", "target-full"
 
@@ -160,7 +160,7 @@ def _drops(study: Study) -> Grid:
                 words(source), words(target), figure(own.mean if own else None, link=link(START, source, source, 0)),
                 figure(other.mean if other else None, link=link(START, source, target, 0)),
                 figure(top.mean if top else None, link=link(CEILING, None, target, None)),
-                span(drop.source_drop), span(drop.target_drop), words(drop.scenario), words(reasons.get((source, target))),
+                span(drop.source_drop), span(drop.target_drop), words(scenario(drop)), words(reasons.get((source, target))),
             )
         )  # fmt: skip
     header = (
@@ -282,7 +282,7 @@ def _aggregates(study: Study, found: Sequence[Aggregate]) -> tuple[Block, ...]:
     grid = Grid("aggregates", "Robust averages", header, rows, origin, words=frozenset({0, 3}))
     lead = (
         "The interquartile mean leaves the best and the worst quarter out. Improvement: how often a draw beats the reference's."
-        " These intervals are over draws alone, and so too narrow for other test rows.",
+        " Intervals are over draws and test groups.",
     )
     figures = (Gallery((Figure(svg, "Interquartile mean · labels a class"),)),) if svg is not None else ()
     return (Part("Robust averages", lead, (*figures, grid)),)

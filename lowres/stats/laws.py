@@ -23,6 +23,16 @@ LEAST_SPREAD = 1.5
 SAMPLES = 400
 
 
+@dataclass(frozen=True)
+class Reached:
+    """The x that a score takes, or the reason why it is not said. A bound is None where the band leaves the law's reach."""
+
+    x: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     """A fitted law. ``parameters`` [3] are ceiling, scale and exponent for x in units of the smallest budget; ``samples``
@@ -41,7 +51,7 @@ class Law:
         return np.asarray(self._values(self.parameters[None], x)[0])
 
     def band(self, x: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-        """Bounds of the mean score over draws at x, each [points]."""
+        """Bounds of the mean score over draws at x, each [points]; on which test rows, see ``fit_law``."""
         return _bounds(self._values(self.samples, x), level)
 
     def next_band(self, x: float, level: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -54,12 +64,48 @@ class Law:
         """From where on a doubling of x brings less than ``least``: the smallest budget if it never did, None if it still
         does at the end of the law's reach.
         """
-        _, scale, exponent = self.parameters
-        won = scale * (1 - 2.0**-exponent) / least
-        if won <= 1:
-            return self.smallest
-        end = self.smallest * float(won ** (1 / exponent))
+        end = float(self._paying(self.parameters[None], least)[0])
         return end if end <= REACH * self.largest else None
+
+    def pays_band(self, least: float = 0.01, level: float = 0.9) -> tuple[float, float | None]:
+        """Bounds of that by the laws of resampled means; the upper one None beyond the law's reach."""
+        ends = self._paying(self.samples, least)
+        low = float(np.quantile(ends, 0.5 - level / 2, method="lower"))
+        high = float(np.quantile(ends, 0.5 + level / 2, method="higher"))
+        return low, high if high <= REACH * self.largest else None
+
+    def _paying(self, parameters: Floats, least: float) -> Floats:
+        _, scale, exponent = parameters.T
+        won = np.maximum(1.0, scale * (1 - 2.0**-exponent) / least)
+        return np.asarray(self.smallest * won ** (1 / exponent))
+
+    def reach(self, score: float, level: float = 0.9) -> Reached:
+        """Where the mean score over draws reaches ``score``, with the band of the laws of resampled means.
+
+        Every law rises, so this inverts ``band``: the low end is where its upper edge crosses the score.
+        """
+        x, end = float(self._crossing(self.parameters[None], score)[0]), REACH * self.largest * (1 + 1e-9)
+        if x < self.smallest * (1 - 1e-9):
+            return Reached(reason="already reached with the fewest measured")
+        if x > end:
+            ceiling = self.parameters[0]
+            known = (
+                f"the law levels off at {ceiling:.3f}" if ceiling <= score else f"not within {REACH:.0f} times the most"
+            )
+            return Reached(reason=known.replace(" 0.", " .") + ("" if ceiling <= score else " measured"))
+        crossings = self._crossing(self.samples, score)
+        low = min(x, float(np.quantile(crossings, 0.5 - level / 2, method="lower")))
+        high = max(x, float(np.quantile(crossings, 0.5 + level / 2, method="higher")))
+        return Reached(x, low if low >= self.smallest else None, high if high <= end else None)
+
+    def _crossing(self, parameters: Floats, score: float) -> Floats:
+        """Where laws [laws, 3] reach a score, [laws]: 0 where they lie above it everywhere, infinite where below."""
+        ceiling, scale, exponent = parameters.T
+        short = ceiling - score
+        with np.errstate(divide="ignore", over="ignore"):
+            units = np.where(short > 0, scale / np.where(short > 0, short, 1.0), np.inf) ** (1 / exponent)
+        flat = (scale == 0) & (short == 0)
+        return np.asarray(self.smallest * np.where(flat, 0.0, units))
 
     def _values(self, parameters: Floats, x: Floats) -> Floats:
         if (x > REACH * self.largest * (1 + 1e-9)).any() or (x < self.smallest * (1 - 1e-9)).any():
@@ -81,18 +127,22 @@ def refusal(x: Sequence[float], draws: int) -> str | None:
     return None
 
 
-def fit_law(x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top: float = 1.0) -> Law:
+def fit_law(
+    x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top: float = 1.0, tests: Floats | None = None
+) -> Law:
     """The law through the means, 0 ≤ scale, ceiling ≤ ``top``.
 
     Budgets weigh by one over the variance of their mean, half their own and half the pooled one. For the band the means
     are moved by their draws: normal multipliers on each draw's departures, with the t law's tail for few draws, so that
-    budgets keep their covariance; wider where the means scatter around the law more than draws explain.
+    budgets keep their covariance; wider where the means scatter around the law more than draws explain. With ``tests``
+    they are moved by their test groups too, and the band speaks of endless test rows instead of these.
 
     Args:
         x: Budgets, rising, above 0; see ``refusal``.
         scores: [draws, budgets], the same draws in each.
         rng: For the band.
         top: Best possible score.
+        tests: Covariance of the means that the test groups cause, [budgets, budgets].
     """
     budgets, draws = np.asarray(x, dtype=np.float64), len(scores)
     means, centred = scores.mean(axis=0), scores - scores.mean(axis=0)
@@ -107,6 +157,10 @@ def fit_law(x: Sequence[float], scores: Floats, rng: np.random.Generator, *, top
         excess = max(1.0, float((weights * misfit**2).sum() / (len(budgets) - LEAST_BUDGETS)) ** 0.5)
     stretch = np.sqrt((draws - 1) / rng.chisquare(draws - 1, SAMPLES)) * excess / np.sqrt(draws * (draws - 1))
     moved = means + stretch[:, None] * (rng.standard_normal((SAMPLES, draws)) @ centred)
+    if tests is not None:
+        moved = moved + rng.multivariate_normal(
+            np.zeros(len(budgets)), tests, SAMPLES, method="eigh", check_valid="ignore"
+        )
     samples = _solve(units, np.minimum(moved, top), weights, top)
     return Law(parameters, samples, float(budgets[0]), float(budgets[-1]), pooled**0.5)
 

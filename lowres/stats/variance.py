@@ -141,6 +141,13 @@ class Moments:
         least = min([*([free] if free else []), *(self.sizes - 1)])
         return weights @ self.means, np.maximum(draw, noise) + group, np.clip(df, least, _MANY)
 
+    def between(self) -> Floats:
+        """Covariance of the means that the test groups alone cause, ``[quantities, quantities]``, without a negative part."""
+        component = (self.groups - self.rest) / (self.count * self.sizes)[:, None, None]
+        values, vectors = np.linalg.eigh(component)
+        kept = np.maximum(values, 0.0)
+        return np.asarray((vectors * kept[:, None, :] @ vectors.transpose(0, 2, 1)).sum(axis=0))
+
     def accepts(self, weights: Floats, level: float) -> NDArray[np.bool_]:
         """Whether the two-sided t test at ``1 - level`` keeps "the contrast is 0", for ``[..., quantities]``."""
         mean, variance, df = self.contrast(weights)

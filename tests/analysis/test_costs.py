@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from lowres.analysis.aggregates import aggregates, choices
 from lowres.analysis.costs import Bills, costs, learning_laws
 from lowres.analysis.measure import Scores
+from lowres.analysis.reach import with_asked
+from lowres.analysis.summary import Estimate
+from lowres.errors import UserError
 from lowres.library import Study
 from lowres.results import StudyResult
+from lowres.stats.laws import fit_law
 from lowres.stats.paired import interquartile_mean, probability_of_improvement
+from lowres.stats.variance import Interval
+from lowres.study.runner import Outcome
 
 METHODS = ["target-only", "probe", "tfidf", "source-then-target"]
 
@@ -113,6 +120,59 @@ def test_laws_are_drawn_where_there_are_three_budgets(scores: Scores, bills: Bil
     assert learning_laws(scores, bills) == list(found.values())
 
 
+def test_labels_to_the_ceiling_less_a_point(result: StudyResult, frame: pd.DataFrame) -> None:
+    """By a law fitted here, from the records alone, and its root."""
+    found = {(one.method, one.source): one for one in result.evidence.reaches}
+    assert set(found) == {
+        ("target-only", None),
+        ("probe", None),
+        ("tfidf", None),
+        *((METHODS[3], s) for s in ("shop", "chat")),
+    }
+    ceiling = frame[frame.method == "target-full"]["metrics.macro_f1"].mean()
+    laws = {(one.method, one.source): one for one in result.evidence.laws if one.target and one.against == "labels"}
+    for place, one in found.items():
+        assert (one.target, one.wanted, one.score) == ("film", "ceiling less a point", pytest.approx(ceiling - 0.01))
+        cells = frame[frame.method == place[0]]
+        cells = cells[cells.source.isna() if place[1] is None else cells.source == place[1]]
+        own = (
+            cells[cells.shots > 0]
+            .drop_duplicates(["shots", "draw"])
+            .pivot(index="draw", columns="shots", values="metrics.macro_f1")
+        )
+        if place[0] == "target-only":
+            own[15] = frame[frame.method == "target-full"].drop_duplicates("draw").set_index("draw")["metrics.macro_f1"]
+        law = fit_law([2 * float(shots) for shots in own], own.to_numpy(), np.random.default_rng(0))
+        assert laws[place].draws == own.to_numpy().tolist()
+        edge = float(law.at(np.array([law.smallest]))[0]), float(law.at(np.array([4 * law.largest]))[0])
+        assert (one.labels is not None) == (edge[0] <= one.score <= edge[1])
+        if one.labels is None:
+            assert one.reason
+            assert (one.low, one.high) == (None, None)
+        else:
+            assert law.at(np.array([2 * one.labels]))[0] == pytest.approx(one.score)
+            assert (one.low or 0) <= one.labels <= (one.high or np.inf)
+
+
+def test_a_score_is_asked_of_a_finished_run(result: StudyResult) -> None:
+    target_only = next(one for one in result.evidence.laws if one.method == "target-only" and one.target)
+    score = target_only.curve[12].mean
+    more = with_asked(result.evidence, result.summary, score)
+    asked = [one for one in more.reaches if one.wanted == "asked"]
+    assert len(asked) == len(result.evidence.reaches) == len(more.reaches) - len(asked)
+    one = next(one for one in asked if one.method == "target-only")
+    assert one.labels is None or 2 * one.labels == pytest.approx(target_only.curve[12].x)
+    assert {one.score for one in asked} == {score}
+    for wrong in (85.0, 0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(UserError, match="above 0 and below 1"):
+            with_asked(result.evidence, result.summary, wrong)
+    old = result.evidence.model_copy(update={"classes": None})
+    with pytest.raises(UserError, match="earlier version"):
+        with_asked(old, result.summary, 0.8)
+    with pytest.raises(UserError, match="no learning curve"):
+        with_asked(result.evidence.model_copy(update={"laws": []}), result.summary, 0.8)
+
+
 def test_aggregates_are_the_functions_over_all_pairs(scores: Scores, frame: pd.DataFrame) -> None:
     found = {(one.method, one.shots): one for one in aggregates(scores)}
     assert set(found) == {("source-only", 0), *((method, shots) for method in METHODS for shots in (2, 4, 8))}
@@ -151,6 +211,44 @@ def test_choices_follow_their_rules(result: StudyResult, scores: Scores, frame: 
             assert one.picked == max(sure, key=lambda method: np.mean(sure[method]))
         else:
             assert one.picked == "source-then-target"
+
+
+def test_models_that_fell_behind_are_those_measured_worse(result: StudyResult) -> None:
+    from dataclasses import replace
+
+    def handed(outcome: Outcome) -> dict[int, float]:
+        truth = outcome.targets("film")
+        return {
+            cell.shots: float(
+                f1_score(truth, outcome.probabilities[fit.content, "film"].argmax(axis=1), average="macro")
+            )
+            for cell, fit in result.plan.fits.items()
+            if (cell.source, cell.target, cell.draw) == ("shop", "film", 0)
+            and cell.method == ("source-then-target" if cell.shots else "source-only")
+        }
+
+    spoiled = dict(result.outcome.probabilities)
+    worst = next(
+        f for c, f in result.plan.fits.items() if (c.method, c.source, c.shots, c.draw) == (METHODS[3], "shop", 4, 0)
+    )
+    spoiled[worst.content, "film"] = spoiled[worst.content, "film"][:, ::-1] * 0 + np.float32([1, 0])
+    for probabilities in (result.outcome.probabilities, spoiled):
+        changed = replace(result, scores=Scores(replace(result.outcome, probabilities=probabilities)))
+        scored = handed(changed.outcome)
+        behind = [(f"film-{shots}", scored[shots], scored[0]) for shots in (2, 4, 8) if scored[shots] < scored[0]]
+        assert changed.falling_behind() == [
+            (name, pytest.approx(own), pytest.approx(start)) for name, own, start in behind
+        ]
+    assert behind
+
+
+def test_differences_keep_to_their_range() -> None:
+    from lowres.analysis.measure import difference_of
+    from lowres.scoring.metrics import find_metric
+
+    wide = Interval(0.4, -1.7, 2.5, 0.3, 1.0)
+    assert difference_of(wide, find_metric("accuracy")) == Estimate(mean=0.4, low=-1.0, high=1.0)
+    assert difference_of(wide, find_metric("matthews")) == Estimate(mean=0.4, low=-1.7, high=2.0)
 
 
 def test_few_draws_give_no_aggregates_and_no_bands(small: Callable[..., Study]) -> None:

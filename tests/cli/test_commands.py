@@ -49,7 +49,7 @@ def test_a_plan_says_what_it_could_show_once_two_draws_are_there(study: list[str
 def test_run_ends_with_tables_and_the_report(study: list[str], tmp_path: Path) -> None:
     result = call("run", *study)
     assert result.exit_code == 0, result.output
-    for words in ("How far it falls", "shop → film", "source drop", "recovery at 4", "Verdict", "source-then-target"):
+    for words in ("How far it falls", "shop → film", "source drop", "no recovery: ", "Verdict", "source-then-target"):
         assert words in result.stdout
     last = result.stdout.strip().splitlines()[-1]
     assert last.startswith(str(tmp_path / "out"))
@@ -202,6 +202,42 @@ def test_store_commands(study: list[str], tmp_path: Path) -> None:
     head.write_bytes(head.read_bytes()[:-1])
     checked = call("store", "check", "--store", store)
     assert (checked.exit_code, "9 fits and 12 sets of predictions whole, 1 damaged" in checked.stdout) == (1, True)
+
+
+def test_nothing_to_check_before_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call("store", "check")
+    assert (result.exit_code, result.stdout.startswith("nothing to check")) == (0, True)
+    (tmp_path / "runs" / "store").mkdir(parents=True)
+    assert call("store", "check").exit_code == 2
+
+
+def test_lines_on_how_far_it_is_where_stderr_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lowres.cli import talk
+
+    now = iter([0.0, 4.0, 11.0, 11.0, 15.0, 22.0, 22.0])
+    monkeypatch.setattr(talk.time, "monotonic", lambda: next(now))
+    with talk.RunProgress(8) as progress:
+        progress.wave(1, 2)
+        for fits in (1, 2, 1, 0, 3):
+            progress.fit_done(fits)
+    assert capsys.readouterr().err.splitlines() == [
+        "wave 1/2: 3 of 8 fits after 11 s",
+        "wave 1/2: 7 of 8 fits after 22 s",
+    ]
+
+
+def test_a_model_that_labels_made_worse_is_named(
+    study: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lowres.results import StudyResult
+
+    monkeypatch.setattr(StudyResult, "falling_behind", lambda self: [("film-4", 0.61, 0.7)])
+    *_, said, last = call("run", *study).stdout.strip().splitlines()
+    assert said.endswith("without target labels: best/film-4 .610 (at 0 shots .700)")
+    assert "report.html" in last
 
 
 def test_no_store_is_no_success(tmp_path: Path) -> None:

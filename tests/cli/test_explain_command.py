@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import sys
@@ -56,7 +58,12 @@ def test_the_page_is_escaped_and_needs_no_network(adapter: Path, tmp_path: Path)
     assert "script" in text  # its words are shown
     assert not re.search(r"(src|href)=|url\(|https?:", text)
     assert "\x1b" not in text + result.stdout + result.stderr
-    assert 'class="for"' in text
+    assert re.search(r'class="for s\d+"', text)
+    assert "unsafe" not in text
+    assert "style=" not in text
+    (style,) = re.findall("<style>(.*?)</style>", text, flags=re.S)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src &#39;sha256-{digest}&#39;" in text
 
 
 def test_colour_on_a_terminal_only(

@@ -23,9 +23,20 @@ def words(toy_table: Path, encoder: Path, tmp_path: Path) -> list[str]:
 def test_a_table_and_a_sentence(words: list[str]) -> None:
     done = call("forecast", *words, "--target", "chat")
     assert done.exit_code == 0, done.output
-    for said in ("agreement", "macro_f1", "told apart", "shop → chat: accuracy is forecast to"):
+    for said in (
+        "agreement",
+        "Forecast of accuracy",
+        "Forecast of macro-F1",
+        "told apart",
+        "shop → chat: accuracy is forecast to",
+    ):
         assert said in done.stdout
-    assert all(len(line) <= 160 for line in done.stdout.splitlines())
+    accuracy, macro = done.stdout.split("Forecast of macro-F1")
+    assert "in source" in accuracy
+    assert "in source" not in macro
+    says = [line for line in done.stdout.splitlines() if "is forecast to" in line]
+    assert len(says) == 1
+    assert all(len(line.rstrip()) <= 80 for line in done.stdout.splitlines() if line not in says)
 
 
 def test_json_holds_everything_and_nothing_is_trained_twice(words: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lowres.cli import tasks
+from lowres.cli.tasks import KINDS
 from lowres.data.spec import parse_spec
 from lowres.data.task import load_task, shipped_tasks
 from tests.cli.conftest import call
@@ -30,6 +31,20 @@ def test_check_says_what_it_guessed_and_only_that_on_stderr(table: Path, toy_tab
     assert result.stderr.startswith("guessed: text column 'Review' (")
     assert "Stars" not in result.stdout
     assert "guessed" not in call("tasks", "check", toy_table).stderr
+
+
+def test_check_counts_in_all_and_says_that_nothing_was_found(toy_table: Path) -> None:
+    said = call("tasks", "check", toy_table).stdout.splitlines()
+    rows = [line.split() for line in said if line.split()[1:2] in (["train"], ["dev"], ["test"])]
+    (total,) = (line.split() for line in said if line.startswith("all "))
+    assert [int(value) for value in total[1:]] == [
+        sum(int(row[place]) for row in rows) for place in range(2, len(rows[0]))
+    ]
+    assert all(int(row[2]) == sum(map(int, row[3:])) for row in rows)
+    (found,) = (line for line in said if line.startswith("found: "))
+    counts = dict(part.rsplit(" ", 1) for part in found.removeprefix("found: ").split(" · "))
+    assert set(counts) == set(KINDS)
+    assert counts["duplicate"] == "0"
 
 
 def test_init_writes_what_check_reads(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,11 @@ def evidence(
             "aggregates": [most | {"interquartile_mean": estimate(0.8), "against": "target-only", "improvement": estimate(0.7)}],
             "costs": [start | {"labels": 0, "seconds": 9.5, "flops": 2e12, "score": 0.7}, most | {"labels": 64, "seconds": 12, "flops": 3e12, "score": 0.8}],
             "laws": [*_laws(None, None), *itertools.chain.from_iterable(_laws(*pair) for pair in pairs)],
+            "classes": len(labels),
+            "reaches": [
+                place | {"method": "source-then-target", "wanted": "ceiling less a point", "score": 0.87, "labels": 90.0, "low": 41.5, "high": None, "reason": None}
+                for place in places
+            ],
             "forecasts": [
                 place | {"rule": rule, "metric": "accuracy", "predicted": estimate(0.7 + 0.1 * next(numbers)), "measured": 0.72}
                 for place in places

@@ -112,14 +112,21 @@ def test_headings_come_in_order_and_the_verdict_first(page: str) -> None:
 
 
 TABLES = {
-    "aggregates": "aggregates", "costs": "cost", "laws": "law", "forecasts": "forecast", "distances": "distance",
+    "aggregates": "aggregates", "costs": "cost", "laws": "law", "reaches": "reach", "forecasts": "forecast", "distances": "distance",
     "flips": "flip", "words": "word", "calibration": "calibrated", "risks": "risk", "promises": "promise", "sets": "set",
     "choices": "choice", "map": "mapped",
 }  # fmt: skip
 
 
 def test_every_part_has_its_table() -> None:
-    assert set(TABLES) == set(Evidence.model_fields) - {"schema_version", "notes", "seal"}
+    assert set(TABLES) == set(Evidence.model_fields) - {"schema_version", "notes", "classes", "seal"}
+
+
+def test_every_part_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    table = page.split("**evidence.json**")[1].split("The **key**")[0]
+    named = {name for line in re.findall(r"^\| (`.*?) \|", table, flags=re.M) for name in re.findall("`(.*?)`", line)}
+    assert named == set(Evidence.model_fields) - {"schema_version"}
 
 
 @pytest.mark.parametrize(("part", "table"), TABLES.items())
@@ -127,7 +134,8 @@ def test_parts_may_be_missing(part: str, table: str, page: str) -> None:
     assert f'id="{table}"' in page
     found, whole, records = studies.study()
     less = html.render(found, whole.model_copy(update={part: []}), records)
-    assert {ident for ident in TABLES.values() if f'id="{ident}"' in less} == set(TABLES.values()) - {table}
+    gone = {table, "reach"} if part == "laws" else {table}  # read off the laws
+    assert {ident for ident in TABLES.values() if f'id="{ident}"' in less} == set(TABLES.values()) - gone
 
 
 def test_a_summary_alone_is_a_page() -> None:
@@ -263,6 +271,23 @@ def test_the_command_shows_what_the_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "evidence.json").write_text(whole.to_json())
     (tmp_path / "cells.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert shown() == html.render(found, whole, records).strip()
+    laws = [law for law in whole.laws if law.target and not law.reason]
+    drawn = [
+        law.model_copy(update={"draws": [[p.mean for p in law.points]] * 3, "tests": [[0.0] * 3] * 3}) for law in laws
+    ]
+    (tmp_path / "evidence.json").write_text(whole.model_copy(update={"laws": drawn}).to_json())
+    assert ">asked<" not in shown()
+    # ceiling .9, x^-1/2: .8 at 100 labels in all, 50 for each of two
+    asked = shown("--reach", "0.8")
+    assert ">asked<" in asked
+    assert "movie: .800 takes about 50 labels a class by source-then-target from amazon (90 % band 50 to 50)" in asked
+    for form in ("table", "markdown"):
+        said = CliRunner().invoke(app, ["report", str(tmp_path), "--format", form, "--reach", "0.8"]).stdout
+        assert ".800 takes about 50 labels a class" in " ".join(said.split())
+    for form, reach in (("json", "0.8"), ("html", "80")):
+        refused = CliRunner().invoke(app, ["report", str(tmp_path), "--format", form, "--reach", reach])
+        assert (refused.exit_code, len(refused.stderr.splitlines()) <= 3) == (2, True)
+    (tmp_path / "evidence.json").write_text(whole.to_json())
     quoted = [str(escape(one.text)) for one in whole.flips]
     assert quoted
     assert all(text in shown() for text in quoted)

@@ -129,3 +129,21 @@ def test_verdicts_in_words(mean: float, reach: float, verdict: str, said: str) -
         update={"difference": tables.Estimate(**estimate(mean)), "minimum_detectable": reach, "verdict": verdict}
     )
     assert said in sentences.verdicts(found.model_copy(update={"verdicts": [changed]}))[0]
+
+
+def test_a_recovery_that_nothing_has_takes_no_column() -> None:
+    found = summary()
+    bare = found.model_copy(update={"transfer": [one.model_copy(update={"recovery": None}) for one in found.transfer]})
+    for one, wanted in ((found, True), (bare, False)):
+        (table,) = (table for table in tables.tables(one) if table.title.startswith("What wins it back"))
+        assert table.header[-1].startswith("recovery") == wanted
+        assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_a_scenario_that_is_not_shown_stands_in_brackets() -> None:
+    found = summary()
+    (shift,) = found.shift
+    unsure = shift.source_drop.model_copy(update={"low": -0.01})
+    for source_drop, wanted in ((shift.source_drop, "classic"), (unsure, "(classic)")):
+        one = found.model_copy(update={"shift": [shift.model_copy(update={"source_drop": source_drop})]})
+        assert tables.tables(one)[0].rows[0][-1] == wanted

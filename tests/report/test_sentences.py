@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lowres.analysis.evidence import Evidence, Law
+from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Summary
 from lowres.report import sentences
 from tests.report import studies
@@ -24,7 +24,15 @@ def estimate(mean: float, low: float, high: float) -> Estimate:
 
 def law(pays: float | None, reason: str | None = None, method: str = "source-then-target") -> Evidence:
     found = Law(
-        method=method, source=None, target=None, against="labels", points=[], curve=[], pays_until=pays, reason=reason
+        method=method,
+        source=None,
+        target=None,
+        against="labels",
+        points=[],
+        curve=[],
+        pays_until=pays,
+        reason=reason,
+        pays_band=None if pays is None else (80.0, None),
     )
     return Evidence(laws=[found])
 
@@ -35,7 +43,7 @@ def test_three_sentences_on_one_pair() -> None:
         "From movie to amazon the score falls by 8.9 points of macro-F1 [5.9, 11.9].",
         "What wins most back is source-then-target with 8 labels a class: 3.0 points [1.0, 5.0] over the model without target"
         " labels; that is 51 % [35, 68] of the target drop; 2.3 points more than target-only.",
-        "Beyond about 120 target labels, twice as many bring source-then-target less than one point; ready for use in best/:"
+        "Beyond about 120 target labels (90 % band 80 to more than the law speaks of), twice as many bring source-then-target less than one point; ready for use in best/:"
         " source-then-target at 8 labels a class for amazon.",
     ]
 
@@ -135,3 +143,29 @@ def test_long_names_are_cut_and_strange_ones_cleaned() -> None:
     (line,) = sentences.verdicts(summary("x" * 300))
     assert len(line.split(":")[0]) == sentences.LONGEST
     assert "\x1b" not in "".join(sentences.sentences(summary("a\x1b[31m")))
+
+
+def reach(method: str, source: str | None, labels: float | None, **values: Any) -> Reach:
+    known: dict[str, Any] = (
+        {"low": 40.0, "high": None, "reason": None} if labels else {"low": None, "high": None, "reason": "why"}
+    )
+    place = {"method": method, "source": source, "target": "amazon", "wanted": "ceiling less a point", "score": 0.842}
+    return Reach.model_validate(place | {"labels": labels} | known | values)
+
+
+def test_labels_to_reach_a_score_in_one_sentence_a_target() -> None:
+    def said(*found: Reach) -> list[str]:
+        return sentences.reached(Evidence(reaches=list(found)))
+
+    alone, both = reach("target-only", None, 150), reach("source-then-target", "movie", 60, high=210.4)
+    assert said(alone, both) == [
+        "amazon: .842, a point below the ceiling, takes about 60 labels a class by source-then-target from movie"
+        " (90 % band 40 to 210); 150 by target-only"
+    ]
+    assert said(alone)[0].endswith("by target-only (90 % band 40 to more than the law speaks of)")
+    assert said(reach("target-only", None, None), reach("probe", None, None, target="tweets")) == [
+        "amazon: .842, a point below the ceiling, is out of what the laws say of labels (target-only: why)",
+        "tweets: .842, a point below the ceiling, is out of what the laws say of labels (probe: why)",
+    ]
+    assert said(reach("probe", None, 12, wanted="asked"))[0].startswith("amazon: .842 takes about 12 labels")
+    assert sentences.reached(None) == []

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from lowres.stats.laws import back_tests, fit_law, refusal
+from lowres.stats.laws import Reached, back_tests, fit_law, refusal
 from lowres.stats.variance import Floats
 
 X = [16.0, 32.0, 64.0, 128.0, 256.0]
@@ -54,8 +54,50 @@ def test_pays_until_by_hand() -> None:
     # 0.9 − 0.8 · x^−0.5: a doubling brings 0.8 x^−0.5 (1 − 2^−0.5) = 0.01 at x = (80 (1 − 2^−0.5))² = 549
     law = fit_law(X, made(3, (0.9, 0.8, 0.5), noise=1e-7), rng())
     assert law.pays_until() == pytest.approx((80 * (1 - 2**-0.5)) ** 2, rel=0.05)
+    low, high = fit_law(X, made(3, (0.9, 0.8, 0.5), noise=0.003), rng()).pays_band()
+    assert low < 549 < (high or np.inf)
+    assert low > 200
+    flat = fit_law(X, np.full((4, 5), 0.7), rng())
+    assert (flat.pays_until(), flat.pays_band()) == (16, (16, 16))
     steep = fit_law(X, made(3, (0.95, 0.95, 0.06), noise=1e-7), rng())
     assert steep.pays_until() is None
+    assert steep.pays_band()[1] is None
+
+
+@pytest.mark.parametrize("score", [0.68, 0.75, 0.8])
+def test_reach_is_the_root_of_the_law_and_of_its_band(score: float) -> None:
+    law = fit_law(X, made(4, (0.9, 1.2, 0.5), noise=0.01), rng())
+    found = law.reach(score, 0.9)
+
+    def root(value: Callable[[Floats], Floats]) -> float:
+        return float(optimize.brentq(lambda x: float(value(np.array([x]))[0]) - score, 16, 1024, xtol=1e-9))
+
+    assert found.x == pytest.approx(root(law.at))
+    # 400 laws: the edges of a band are quantiles between two of them
+    assert found.low == pytest.approx(root(lambda x: law.band(x, 0.9)[1]), rel=0.02)
+    assert found.high == pytest.approx(root(lambda x: law.band(x, 0.9)[0]), rel=0.02)
+    assert found.low < found.x < found.high
+    assert found.reason is None
+
+
+def test_reach_by_hand_and_where_it_is_not_said() -> None:
+    # 0.9 − 0.8 · x^−0.5 = 0.85 at x = 16² = 256
+    law = fit_law(X, made(3, (0.9, 0.8, 0.5), noise=1e-7), rng())
+    assert law.reach(0.85).x == pytest.approx(256, rel=0.02)
+    assert law.reach(0.6) == Reached(reason="already reached with the fewest measured")  # 0.7 at 16
+    assert law.reach(0.88) == Reached(reason="not within 4 times the most measured")  # 1600 > 4 · 256
+    assert law.reach(0.95).reason == "the law levels off at .900"
+    flat = fit_law(X, np.full((4, 5), 0.7), rng())
+    assert flat.reach(0.71) == Reached(reason="the law levels off at .700")
+    assert flat.reach(0.69).reason == "already reached with the fewest measured"
+
+
+def test_a_reach_that_is_hardly_known_has_open_bounds() -> None:
+    law = fit_law(X[:3], made(5, (0.8, 0.6, 0.4), X[:3], draws=3, noise=0.04), rng())
+    for x in (17.0, 60.0):
+        found = law.reach(float(law.at(np.array([x]))[0]))
+        assert found.x == pytest.approx(x)
+        assert (found.low is None) == (x == 17.0)
 
 
 @pytest.mark.parametrize(

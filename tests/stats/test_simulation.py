@@ -58,10 +58,9 @@ def test_false_verdicts_of_four_equal_methods(draws: int, share: float) -> None:
     assert by_normal / families > 0.05
 
 
-@pytest.fixture(scope="module")
-def studies() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "simulated_studies.py"
-    spec = importlib.util.spec_from_file_location("simulated_studies", path)
+def script(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -70,14 +69,20 @@ def studies() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def studies() -> ModuleType:
+    return script("simulated_studies")
+
+
+def short(hits: int, given: int, wanted: float = 0.93) -> bool:
+    """Whether the hits are too few for a coverage, at the 1 % level."""
+    return bool(stats.binomtest(hits, given, wanted, alternative="less").pvalue < 0.01)
+
+
 def test_coverage_on_clustered_test_rows(studies: ModuleType) -> None:
     setting = studies.Setting(studies.MIXES[2], draws=3, classes=2)
     rng = np.random.default_rng(3)
     found = [studies.simulate(setting, rng) for _ in range(120)]
-
-    def short(hits: int, given: int) -> bool:
-        """Whether the hits are too few for a coverage of 93 %, at the 1 % level."""
-        return bool(stats.binomtest(hits, given, 0.93, alternative="less").pvalue < 0.01)
 
     for metric in studies.METRICS:
         true = studies.truths(setting, metric)
@@ -98,12 +103,50 @@ def test_truth_is_what_large_samples_show(studies: ModuleType) -> None:
         assert shown == pytest.approx(studies.truth(setting, 0.5, metric), abs=0.013), metric
 
 
+def test_coverage_over_pairs(studies: ModuleType) -> None:
+    setting, rng, simulate = (
+        studies.Setting(studies.MIXES[2], draws=5, classes=2),
+        np.random.default_rng(5),
+        script("simulated_pairs").simulate,
+    )
+    found = [simulate(setting, rng) for _ in range(100)]
+
+    def held(name: str) -> int:
+        mean = float(np.mean([one[name][0] for one in found]))
+        return sum(
+            low <= (mean if true is None else true) <= high for _, low, high, true in (one[name] for one in found)
+        )
+
+    for name in ("mean", "interquartile mean", "improvement"):
+        assert not short(held(name), len(found)), name
+        if name != "mean":
+            assert short(held(f"{name}, bootstrap of draws"), len(found)), name
+
+
+def test_bands_of_laws_and_promises(studies: ModuleType) -> None:
+    module, rng = script("simulated_forecasts"), np.random.default_rng(6)
+    bands = [module.curve_study(module.CURVES[1], 5, 5, rng) for _ in range(60)]
+    for name in ("band at the largest", "band at four times", "back-test", "labels to reach"):
+        given = [one[name] for one in bands if one[name] is not None]
+        assert not short(sum(given), len(given), 0.88), name
+    kinked = [module.curve_study(module.CURVES[2], 10, 3, rng)["band at four times"] for _ in range(40)]
+    assert short(sum(kinked), len(kinked), 0.88)
+    promised = module.promise_studies(module.TRUSTS[2], 0.95, 40, rng)
+    kept = [one["promise kept"] for one in promised if "promise kept" in one]
+    answered = [one["coverage"] for one in promised if "coverage" in one]
+    assert not short(sum(answered), len(answered))
+    given = [one for one in kept if one is not None]
+    assert len(given) > 100
+    assert sum(not one for one in given) <= 0.08 * len(kept)
+
+
 def test_the_script_prints_its_tables() -> None:
     script = Path(__file__).parents[2] / "scripts" / "simulate_intervals.py"
     done = subprocess.run(
         [sys.executable, script, "--check", "--replicates", "2"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("| tiny, 10 |") == 5
+    assert done.stdout.count("| tiny, 10 |") == 7
     page = (script.parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    assert done.stdout.count("| no power law, 10, 5 |") == done.stdout.count("| 300, 1, 0.95 |") == 1
     begin, end = page.index("<!-- simulation:begin -->"), page.index("<!-- simulation:end -->")
-    assert page[begin:end].count("| tiny, 10 |") == 5
+    assert page[begin:end].count("| tiny, 10 |") == 7
