@@ -67,6 +67,7 @@ def plan(
         "backbone": study.config.backbone,
         "sources": list(study.plan.sources),
         "targets": list(study.plan.targets),
+        "protocol": study.config.protocol,
         "methods": list(study.plan.methods),
         "cells": len(study.plan.cells),
         "distinct_fits": len(study.plan.distinct),
