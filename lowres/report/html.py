@@ -21,7 +21,7 @@ from lowres.report.markdown import HOW
 from lowres.report.sentences import sentences, short, verdicts
 from lowres.report.study import Study
 from lowres.report.svg import bdi
-from lowres.report.tables import MISSING, READING, heading, number
+from lowres.report.tables import MISSING, heading, number, reading
 
 FOLDER = Path(__file__).with_name("page")
 KEY_DIGITS = 12
@@ -106,7 +106,7 @@ def _warnings(summary: Summary, evidence: Evidence) -> Section | None:
 def _measured(study: Study) -> Section:
     fits, seconds = study.summary.fits, study.summary.seconds
     lead = (
-        READING,
+        reading(study.summary),
         HOW,
         f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
         f" {fits.failed} failed; {seconds.total:.0f} s in all, {seconds.train:.0f} s of them training. Row cap"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
 from lowres.report.sentences import verdicts
-from lowres.report.tables import READING, Table, heading, tables
+from lowres.report.tables import Table, heading, reading, tables
 
 MARKUP = frozenset("\\`*_|<>!&#")
 """Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, ``://`` or ``www.``,
@@ -31,7 +31,7 @@ def render(summary: Summary) -> str:
     parts += [
         "## How it was measured",
         "",
-        READING,
+        reading(summary),
         "",
         HOW,
         "",

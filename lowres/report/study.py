@@ -9,7 +9,7 @@ from functools import cached_property
 from lowres.analysis.summary import Score, Summary
 from lowres.report.blocks import Block, Figure, Gallery, Records, folded, pair
 from lowres.report.svg import Words
-from lowres.report.tables import metric_name
+from lowres.report.tables import measured_pairs, metric_name
 
 OPEN = 12
 """Pairs whose charts stand open; of more, those of each target are folded."""
@@ -33,9 +33,7 @@ class Study:
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """Those that were measured, as the summary lists them."""
-        found = [(one.source, one.target) for one in self.summary.shift]
-        found += [(one.source, one.target) for one in self.summary.transfer]
-        return list(dict.fromkeys(found))
+        return measured_pairs(self.summary)
 
     @property
     def metric(self) -> str:
