@@ -27,7 +27,8 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.results import StudyResult, check_folder, classifier
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
-from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan
+from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
+from lowres.study.protocol import targets_of
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
@@ -230,9 +231,8 @@ class Study:
             if name in task.domains:
                 raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
             return [unlabelled(name, texts)]
-        parts = [
-            splits.limit_test(task.name, task.domain(one).test, config.limit) for one in config.target or task.domains
-        ]
+        names = config.target or targets_of(config.protocol, list(task.domains), config.source or trainable(task))
+        parts = [splits.limit_test(task.name, task.domain(one).test, config.limit) for one in names]
         asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
         return [unlabelled(rows.domain, rows.texts, rows.groups) for rows in asked]
 

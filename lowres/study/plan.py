@@ -19,7 +19,7 @@ from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
-from lowres.study.protocol import PAIRS, Origins, find_origins
+from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
 
 CHARACTERS_PER_TOKEN = 4.2
@@ -203,8 +203,8 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
-    trainable = _trainable(task)
-    sources, targets = config.source or trainable, config.target or tuple(known)
+    sources, targets = config.source or trainable(task), config.target
+    targets = targets or targets_of(config.protocol, known, sources)
     if not any(source != target for source in sources for target in targets):
         raise UserError(
             "no pair of a source and another target",
@@ -229,7 +229,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     return Plan(config, task, origins, tuple(targets), methods, row_cap, fits)
 
 
-def _trainable(task: Task) -> tuple[str, ...]:
+def trainable(task: Task) -> tuple[str, ...]:
     """Domains with training rows; refuses a task that has none."""
     found = tuple(name for name, domain in task.domains.items() if len(domain.train))
     if not found:
@@ -297,7 +297,7 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     """
     for name in config.source:
         task.domain(name)
-    sources = config.source or _trainable(task)
+    sources = config.source or trainable(task)
     origins = find_origins(config.protocol, list(task.domains), sources, targets)
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
@@ -340,7 +340,7 @@ def _inside(task: Task, origins: Origins, source: str, draw: int) -> Iterator[Ce
 
 
 def _check_sets(origins: Origins, row_cap: int) -> None:
-    largest = max(len(members) for members in origins.sets.values())
+    largest = max((len(members) for members in origins.sets.values()), default=0)
     if row_cap < largest:
         raise UserError(
             "the row cap leaves a source of a set without rows",

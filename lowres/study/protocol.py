@@ -45,6 +45,12 @@ class Origins:
         return self.sets.get(source, (source,))
 
 
+def targets_of(protocol: str, known: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
+    """What is measured where nothing is named: all domains; with others left in together, those that have two sources."""
+    least = 2 if protocol == LEAVE_ONE_OUT else 0
+    return tuple(name for name in known if len({*sources} - {name}) >= least) or tuple(known)
+
+
 def find_origins(protocol: str, known: Sequence[str], sources: Sequence[str], targets: Sequence[str]) -> Origins:
     """The sources of each target.
 
