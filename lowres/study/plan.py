@@ -203,8 +203,9 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
-    sources, targets = config.source or trainable(task), config.target
-    targets = targets or targets_of(config.protocol, known, sources)
+    able = trainable(task)
+    sources = config.source or able
+    targets = config.target or targets_of(config.protocol, known, sources)
     if not any(source != target for source in sources for target in targets):
         raise UserError(
             "no pair of a source and another target",
