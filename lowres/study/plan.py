@@ -219,7 +219,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     row_cap = min(
         config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
     )
-    _check_sets(origins, row_cap)
+    origins.check(row_cap)
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
     shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
     fits = {}
@@ -303,7 +303,7 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
     row_cap = min(config.source_rows, *map(len, train.values()))
-    _check_sets(origins, row_cap)
+    origins.check(row_cap)
     shared = Settings(row_cap, config.lora, config.recipe)
     fits = {
         cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, origins.domains, origins.sets))
@@ -338,17 +338,6 @@ def _inside(task: Task, origins: Origins, source: str, draw: int) -> Iterator[Ce
     """``source-only`` tested on each domain that its source is made of."""
     for member in origins.members(source):
         yield Cell(task.name, source, member, 0, "source-only", draw)
-
-
-def _check_sets(origins: Origins, row_cap: int) -> None:
-    largest = max((len(members) for members in origins.sets.values()), default=0)
-    if row_cap < largest:
-        raise UserError(
-            "the row cap leaves a source of a set without rows",
-            got=f"{row_cap} rows for {largest} sources",
-            expected=f"at least {largest}",
-            hint="raise --source-rows",
-        )
 
 
 def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...], limit: int | None) -> None:

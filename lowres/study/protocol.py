@@ -44,6 +44,17 @@ class Origins:
         """The domains that a source is made of; of a domain, itself."""
         return self.sets.get(source, (source,))
 
+    def check(self, row_cap: int) -> None:
+        """Raises a ``UserError`` where a row cap leaves a domain of a set without rows."""
+        largest = max((len(members) for members in self.sets.values()), default=0)
+        if row_cap < largest:
+            raise UserError(
+                "the row cap leaves a source of a set without rows",
+                got=f"{row_cap} rows for {largest} sources",
+                expected=f"at least {largest}",
+                hint="raise --source-rows",
+            )
+
 
 def targets_of(protocol: str, known: Sequence[str], sources: Sequence[str]) -> tuple[str, ...]:
     """What is measured where nothing is named: all domains; with others left in together, those that have two sources."""
@@ -76,7 +87,7 @@ def find_origins(protocol: str, known: Sequence[str], sources: Sequence[str], ta
                 f"{LEAVE_ONE_OUT} learns a target from all other sources",
                 got=f"source {', '.join(members) or 'none'} for target {target}",
                 expected="at least two sources for a target",
-                hint=f"--protocol {PAIRS}",
+                hint=f"name more sources, or use --protocol {PAIRS}",
             )
         name = JOIN.join(members)
         if name in known or sets.setdefault(name, members) != members:
