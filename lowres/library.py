@@ -27,7 +27,8 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.results import StudyResult, check_folder, classifier
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
-from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan
+from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
+from lowres.study.protocol import targets_of
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
@@ -204,20 +205,9 @@ class Study:
             UserError: A domain that cannot be used, or too few texts.
             FitError: A fit could not be trained; the others are kept.
         """
-        task, config = self.task, self.config
-        plan = source_plan(config, task)
-        if texts is not None:
-            if name in task.domains:
-                raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
-            targets = [unlabelled(name, texts)]
-        else:
-            parts = [
-                splits.limit_test(task.name, task.domain(one).test, config.limit)
-                for one in config.target or task.domains
-            ]
-            asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
-            targets = [unlabelled(rows.domain, rows.texts, rows.groups) for rows in asked]
-        if not any(rows.domain != source for rows in targets for source in plan.sources):
+        config, targets = self.config, self._unlabelled(texts, name)
+        plan = source_plan(config, self.task, [rows.domain for rows in targets])
+        if not plan.pairs:
             raise UserError("the target is the source", expected="another domain, or texts of their own")
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(
@@ -227,6 +217,24 @@ class Study:
             raise FitError(f"{len(outcome.failed)} of {len(plan.distinct)} source fits failed: {error}")
         name_of_backbone = self.backbone.hub_id or self.backbone.name
         return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
+
+    def fits_ahead(self, texts: Sequence[str] | None = None, name: str = "texts") -> int:
+        """How many fits ``forecast`` needs."""
+        return len(
+            source_plan(self.config, self.task, [rows.domain for rows in self._unlabelled(texts, name)]).distinct
+        )
+
+    def _unlabelled(self, texts: Sequence[str] | None, name: str) -> list[Rows]:
+        """What is forecast for: these texts, or the test texts of the targets."""
+        task, config = self.task, self.config
+        if texts is not None:
+            if name in task.domains:
+                raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
+            return [unlabelled(name, texts)]
+        names = config.target or targets_of(config.protocol, list(task.domains), config.source or trainable(task))
+        parts = [splits.limit_test(task.name, task.domain(one).test, config.limit) for one in names]
+        asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
+        return [unlabelled(rows.domain, rows.texts, rows.groups) for rows in asked]
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""

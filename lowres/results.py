@@ -95,7 +95,7 @@ class StudyResult:
         """Writes the run folder anew from the store: config, cells, summary, evidence, reports and recommended adapters."""
         plan, environment = self.plan, self.outcome.environment
         resolved = settings.as_dict(plan.config) | {
-            "source": list(plan.sources),
+            "source": list(plan.origins.domains),
             "target": list(plan.targets),
             "methods": list(plan.methods),
             "precision": environment.precision,
@@ -188,7 +188,8 @@ class StudyResult:
         method = recommended(self.plan.methods, shots)
         for cell, fit in self.plan.fits.items():
             if (cell.method, cell.target, cell.shots, cell.draw) == (method, target, shots, 0) and (
-                cell.source is None or (cell.source == source if source else cell.source != target)
+                cell.source is None
+                or (cell.source == source if source else cell.source in self.plan.origins.of[target])
             ):
                 return fit, cell
         raise UserError(

@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def main() -> None:
         study.__dict__["task"] = on_dev(study.task)
     plan = study.plan
     cells = {cell: fit for cell, fit in plan.fits.items() if cell.method in methods and cell.source is None}
-    plan = type(plan)(plan.config, plan.task, plan.sources, plan.targets, plan.methods, plan.row_cap, cells)
+    plan = replace(plan, fits=cells)
     origin = provenance(study.machine.device, study.machine.precision)
     outcome = run_plan(plan, study.engine, study.environment, study.store, origin)
     scores, metric = Scores(outcome), find_metric(plan.task.metric)

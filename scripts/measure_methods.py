@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +32,13 @@ from lowres.study.runner import run_plan
 BEGIN, END = "<!-- {} begin -->", "<!-- {} end -->"
 
 
-@dataclass(frozen=True)
-class Chosen(Plan):
-    """A plan of some of the pairs of its domains."""
-
-    chosen: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs that were asked for."""
-        return list(self.chosen)
-
-
 def on_dev(task: Task) -> Task:
     """The task with its dev rows where the test rows were."""
     domains = {name: replace(domain, test=domain.dev) for name, domain in task.domains.items()}
     return replace(task, domains=domains)
 
 
-def chosen(plan: Plan, pairs: tuple[tuple[str, str], ...]) -> Chosen:
+def chosen(plan: Plan, pairs: tuple[tuple[str, str], ...]) -> Plan:
     """The cells of these pairs, and those of their sources and targets alone."""
     fits = {
         cell: fit
@@ -59,7 +47,11 @@ def chosen(plan: Plan, pairs: tuple[tuple[str, str], ...]) -> Chosen:
         or (cell.source, cell.target) in pairs
         or (cell.source == cell.target and any(cell.source == source for source, _ in pairs))
     }
-    return Chosen(plan.config, plan.task, plan.sources, plan.targets, plan.methods, plan.row_cap, fits, pairs)
+    of = {
+        target: tuple(source for source in sources if (source, target) in pairs)
+        for target, sources in plan.origins.of.items()
+    }
+    return replace(plan, origins=replace(plan.origins, of=of), fits=fits)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def choices(scores: Scores, dev: SourceDev | None = None) -> list[Choice]:
 
 def _sureness(scores: Scores, column: Column, source: str) -> float:
     """Mean confidence of a method's draws on the target's test texts; labels of the source only."""
-    kept, truth = scores.outcome.probabilities, scores.outcome.targets(source)
+    outcome, truth = scores.outcome, scores.outcome.targets(source)
     each = []
     for content in scores.columns[column].values():
-        answers = kept[content, column[2]]
-        inside = kept.get((content, source))
+        answers = outcome.probabilities[content, column[2]]
+        inside = outcome.answers(content, source)
         each.append(float(answers.max(axis=1).mean()) if inside is None else confidence(truth, inside, answers))
     return float(np.mean(each))
 

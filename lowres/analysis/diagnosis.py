@@ -14,7 +14,7 @@ from lowres import seeds
 from lowres.analysis.evidence import Flip, Place, Word
 from lowres.analysis.measure import Column, Scores, start_of
 from lowres.data import splits
-from lowres.data.rows import Rows
+from lowres.data.rows import Rows, pooled
 from lowres.methods.catalogue import METHODS
 from lowres.scoring.metrics import Floats, find_metric
 from lowres.scoring.shift_measures import label_shares, label_shift, log_odds, of_labels, word_counts
@@ -30,7 +30,7 @@ LONGEST = 300
 WORDS = 12
 """A pair, at most."""
 WORD_ROWS = 5000
-"""Training rows of a domain whose words are counted, at most."""
+"""Training rows of a source or target whose words are counted, at most."""
 FALSE = 0.1
 """Share of the words that may be there by chance."""
 PRIOR_WORDS = 500.0
@@ -42,17 +42,20 @@ Features = Callable[[list[str]], npt.NDArray[np.float32]]
 
 def label_measures(outcome: Outcome, scores: Scores, source: str, target: str) -> tuple[float, float | None]:
     """How far the label shares of the test rows lie apart, and the part of the source drop (in score points) that this
-    alone explains: mean over the draws of source-only; None where it cannot be said.
+    alone explains: mean over the draws of source-only; None where it cannot be said. A source of several domains: means
+    over them, as the drop itself.
     """
     classes, metric = len(outcome.plan.task.labels), find_metric(outcome.plan.task.metric)
-    own, other = outcome.targets(source), outcome.targets(target)
-    shares = label_shares(other, classes)
+    members = {name: outcome.targets(name) for name in outcome.plan.origins.members(source)}
+    own = np.mean([label_shares(targets, classes) for targets in members.values()], axis=0)
+    shares = label_shares(outcome.targets(target), classes)
     falls = [
-        of_labels(own, outcome.probabilities[content, source], shares, metric)
-        for content in scores.columns.get(start_of(source, source), {}).values()
+        of_labels(targets, outcome.probabilities[content, name], shares, metric)
+        for content in scores.starts(source).values()
+        for name, targets in members.items()
     ]
     known = [fall for fall in falls if fall is not None]
-    return label_shift(label_shares(own, classes), shares), float(np.mean(known)) if known else None
+    return label_shift(own, shares), float(np.mean(known)) if known and len(known) == len(falls) else None
 
 
 def flips(outcome: Outcome, scores: Scores) -> list[Flip]:
@@ -127,13 +130,15 @@ def words(outcome: Outcome) -> list[Word]:
     task = outcome.plan.task
 
     @cache
-    def counted(domain: str) -> Rows:
-        return splits.cap(task.name, task.domains[domain].train, WORD_ROWS, 0)
+    def counted(name: str) -> Rows:
+        members = outcome.plan.origins.members(name)
+        most = WORD_ROWS // len(members)
+        return pooled(name, [splits.cap(task.name, task.domains[one].train, most, 0) for one in members])
 
     return [
         word
         for source, target in outcome.plan.pairs
-        if len(task.domains[source].train) and len(task.domains[target].train)
+        if len(task.domains[target].train)
         for word in _words(counted(source), counted(target), task.labels)
     ]
 

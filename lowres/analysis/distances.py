@@ -33,9 +33,9 @@ def distances(scores: Scores, engine: Engine) -> list[Distance]:
     ruler = Ruler(plan.task.name, engine, plan.config.recipe)
     found = []
     for source, target in plan.pairs:
-        rows, others = plan.test_rows[source], plan.test_rows[target]
         labels, explained = label_measures(scores.outcome, scores, source, target)
-        apart = ruler.apart(rows, others, plan.task.domains[source].train)
+        train = (plan.task.domains[name].train for name in plan.origins.members(source))
+        apart = ruler.apart(plan.rows(source), plan.rows(target), *train)
         found.append(apart.model_copy(update={"labels": labels, "of_labels": explained}))
     return found
 
@@ -51,7 +51,7 @@ class Ruler:
     _words: dict[str, Counter[str]] = field(default_factory=dict)
     _apart: dict[frozenset[str], float] = field(default_factory=dict)
 
-    def apart(self, source: Rows, target: Rows, train: Rows) -> Distance:
+    def apart(self, source: Rows, target: Rows, *train: Rows) -> Distance:
         """The distance of two sets of rows, without their labels.
 
         Args:
@@ -59,10 +59,10 @@ class Ruler:
             target: Of the target, at least two groups.
             train: Training rows of the source, for the words that it never has.
         """
-        words, others, seen = (self._counts(rows) for rows in (source, target, train))
+        words, others, *seen = (self._counts(rows) for rows in (source, target, *train))
         vocabulary = sorted(words.keys() | others.keys())
-        counts, other_counts, seen_counts = (
-            np.array([one[word] for word in vocabulary], dtype=np.float64) for one in (words, others, seen)
+        counts, other_counts, *seen_counts = (
+            np.array([one[word] for word in vocabulary], dtype=np.float64) for one in (words, others, *seen)
         )
         total, other_total = max(counts.sum(), 1.0), max(other_counts.sum(), 1.0)
         return Distance(
@@ -70,7 +70,7 @@ class Ruler:
             target=target.domain,
             proxy_a=self._proxy(source, target),
             words=word_divergence(counts, other_counts) if counts.any() and other_counts.any() else 1.0,
-            unseen=unseen_words(seen_counts, other_counts) if other_counts.any() else 0.0,
+            unseen=unseen_words(np.sum(seen_counts, axis=0), other_counts) if other_counts.any() else 0.0,
             length=float(other_total / len(target) / (total / len(source))),
             labels=None,
             of_labels=None,

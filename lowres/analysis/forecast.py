@@ -65,13 +65,14 @@ def forecasts(scores: Scores) -> list[Forecast]:
 
 def _pair(scores: Scores, source: str, target: str) -> Iterator[Forecast]:
     outcome = scores.outcome
-    inside, outside = (scores.columns.get(start_of(source, domain), {}) for domain in (source, target))
+    inside, outside = scores.starts(source), scores.columns.get(start_of(source, target), {})
     contents = [inside[draw] for draw in sorted(inside.keys() & outside.keys())]
     if not contents:
         return
     own, other = (
-        Answers.on(outcome.plan.test_rows[domain], [outcome.probabilities[content, domain] for content in contents])
-        for domain in (source, target)
+        Answers.on(outcome.plan.rows(name), [one for one in answers if one is not None])
+        for name in (source, target)
+        for answers in [[outcome.answers(content, name) for content in contents]]
     )
     truth = outcome.targets(target)
     metric = find_metric(outcome.plan.task.metric)

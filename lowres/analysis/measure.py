@@ -56,6 +56,15 @@ class Scores:
         draws = sorted(set.intersection(*(set(self.columns[column]) for column in columns)))
         return [self._block(column, tuple(draws)) for column in columns] if draws else None
 
+    def inside(self, source: str) -> list[Column]:
+        """SS of a source: a column for each domain that it is made of."""
+        return [start_of(source, member) for member in self.outcome.plan.origins.members(source)]
+
+    def starts(self, source: str) -> dict[int, str]:
+        """Fit content by draw of ``source-only`` where it was tested on all that its source is made of."""
+        first, *others = (self.columns.get(column, {}) for column in self.inside(source))
+        return {draw: content for draw, content in first.items() if all(draw in other for other in others)}
+
     def _block(self, column: Column, draws: tuple[int, ...]) -> Block:
         place = (column, draws)
         if place not in self._blocks:
@@ -107,6 +116,7 @@ def summarise(scores: Scores, backbone: str) -> Summary:
             methods=list(plan.methods),
             limit=plan.config.limit,
             row_cap=plan.row_cap,
+            protocol=plan.config.protocol,
         ),
         fits=FitsPart(
             cells=len(plan.fits),
@@ -131,7 +141,7 @@ def reference(shots: int) -> str:
 
 
 def start_of(source: str, target: str) -> Column:
-    """ST of a pair; with both the same, SS of the domain."""
+    """ST of a pair; with a domain that the source is made of as target, SS on it."""
     return "source-only", source, target, 0
 
 
@@ -142,30 +152,43 @@ def ceiling_of(target: str) -> Column:
 
 def _scores(scores: Scores) -> Iterator[Score]:
     metric = find_metric(scores.outcome.plan.task.metric)
-    for column, draws in scores.columns.items():
-        one = scores.blocks([column])
-        assert one is not None
-        method, source, target, shots = column
+    for (method, source, target, shots), columns in _placed(scores).items():
+        level = mean_over(scores, columns)
+        if level is None:
+            continue
         yield Score(
             method=method,
             source=source,
             target=target,
             shots=shots,
             metric=metric.name,
-            seeds=len(draws),
-            **_bounds(interval(one, bounds=metric.bounds)),
+            seeds=len(level[0].theta),
+            **_bounds(interval(level, bounds=metric.bounds)),
         )
+
+
+def _placed(scores: Scores) -> dict[Column, list[Column]]:
+    """Columns by where their score stands: SS of a set of domains, with the set as target, is the mean over them."""
+    found: dict[Column, list[Column]] = {}
+    for column in scores.columns:
+        method, source, target, shots = column
+        if source is not None and target in scores.outcome.plan.origins.members(source):
+            found[method, source, source, shots] = scores.inside(source)
+        else:
+            found[column] = [column]
+    return found
 
 
 def _shift(scores: Scores) -> Iterator[Shift]:
     metric = find_metric(scores.outcome.plan.task.metric)
     for source, target in scores.outcome.plan.pairs:
-        inside = start_of(source, source)
+        inside = scores.inside(source)
         outside, ceiling = start_of(source, target), ceiling_of(target)
-        both = scores.blocks([inside, outside])
+        both = scores.blocks([*inside, outside])
         if both is None:
             continue
-        fall = interval(shift.drop(both[0], both[1], same_rows=False))
+        own = combine((column[2], 1 / len(inside), one) for column, one in zip(inside, both, strict=False))
+        fall = interval(shift.drop(own, both[-1], same_rows=False))
         above = scores.blocks([ceiling, outside])
         gap = interval(shift.drop(above[0], above[1], same_rows=True)) if above else None
         yield Shift(

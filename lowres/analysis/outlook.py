@@ -13,7 +13,7 @@ from lowres import seeds
 from lowres.analysis.distances import Ruler
 from lowres.analysis.evidence import Distance, Forecast
 from lowres.analysis.forecast import Answers, accuracy, predict
-from lowres.analysis.measure import Scores, start_of
+from lowres.analysis.measure import Scores
 from lowres.analysis.summary import Estimate
 from lowres.data.rows import Rows
 from lowres.errors import UserError
@@ -85,21 +85,22 @@ def look_ahead(outcome: Outcome, engine: Engine, store: Store, backbone: str, ta
     metric, ruler = find_metric(plan.task.metric), Ruler(plan.task.name, engine, plan.config.recipe)
     inside, forecasts, distances = list[Inside](), list[Forecast](), list[Distance]()
     for source in plan.sources:
-        rows, truth = plan.test_rows[source], outcome.targets(source)
-        contents = list(scores.columns.get(start_of(source, source), {}).values())
+        rows, truth = plan.rows(source), outcome.targets(source)
+        contents = list(scores.starts(source).values())
         if not contents:
             continue
-        own = Answers.on(rows, [outcome.probabilities[content, source] for content in contents])
+        own = Answers.on(rows, [one for content in contents if (one := outcome.answers(content, source)) is not None])
+        train = [plan.task.domains[name].train for name in plan.origins.members(source)]
         inside.append(Inside(source=source, accuracy=accuracy(truth, own)))
         for target in targets:
-            if target.domain == source:
+            if (source, target.domain) not in plan.pairs:
                 continue
             other = Answers.on(target, [_answers(outcome, engine, store, content, target) for content in contents])
             forecasts += [
                 Forecast(source=source, target=target.domain, rule=rule, metric=name, predicted=found, measured=None)
                 for rule, name, found in predict(truth, own, other, metric)
             ]
-            distances.append(ruler.apart(rows, target, plan.task.domains[source].train))
+            distances.append(ruler.apart(rows, target, *train))
     return Outlook(
         task=plan.task.name,
         backbone=backbone,

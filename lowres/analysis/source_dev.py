@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lowres.analysis.measure import Column, Scores
-from lowres.data.rows import Rows
+from lowres.data.rows import Rows, pooled
 from lowres.data.splits import limit_test
 from lowres.methods.catalogue import METHODS
 from lowres.scoring.metrics import find_metric
@@ -51,6 +51,9 @@ class SourceDev:
 
     def _rows_of(self, source: str) -> Rows:
         if source not in self._rows:
-            task = self.scores.outcome.plan.task
-            self._rows[source] = limit_test(task.name, task.domains[source].dev, MOST_ROWS)
+            plan = self.scores.outcome.plan
+            members = plan.origins.members(source)
+            most = MOST_ROWS // len(members)
+            rows = [limit_test(plan.task.name, plan.task.domains[name].dev, most) for name in members]
+            self._rows[source] = pooled(source, rows)
         return self._rows[source]

@@ -36,6 +36,8 @@ class StudyPart(Part):
     methods: list[str]
     limit: int | None
     row_cap: int
+    protocol: str = "pairs"
+    """``pairs``: a source is a domain; ``leave-one-out``: all of the study's but the target, joined by +."""
 
 
 class FitsPart(Part):

@@ -34,7 +34,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Domain:
-    """Test rows of a domain, cut into halves by group."""
+    """Test rows of a domain or of a set of them, cut into halves by group."""
 
     name: str
     targets: Targets
@@ -117,22 +117,25 @@ def _columns(outcome: Outcome, scores: Scores) -> Iterator[_Fitted]:
     """The columns in question, with their probabilities in the source where there are any, and in the target."""
     for column, draws in scores.columns.items():
         method, source, target, _ = column
-        if method not in METHODS or source == target:
+        if method not in METHODS or (source is not None and target in outcome.plan.origins.members(source)):
             continue
         contents = [draws[draw] for draw in sorted(draws)]
         found = {}
         for name in (source, target):
-            places = [(content, name) for content in contents if name is not None]
-            if places and all(place in outcome.probabilities for place in places):
-                found[name] = [outcome.probabilities[place] for place in places]
-        yield _Fitted(column, {name: arrays for name, arrays in found.items() if name is not None})
+            if name is not None:
+                answers = [outcome.answers(content, name) for content in contents]
+                known = [one for one in answers if one is not None]
+                if len(known) == len(answers):
+                    found[name] = known
+        yield _Fitted(column, found)
 
 
 def _domains(outcome: Outcome) -> dict[str, _Domain]:
     found = {}
-    for name, rows in outcome.plan.test_rows.items():
-        first = seeds.first_half(rows.groups, "trust", outcome.plan.task.name, name)
-        found[name] = _Domain(name, outcome.targets(name), rows.groups, first)
+    for name in dict.fromkeys((*outcome.plan.test_rows, *outcome.plan.sources)):
+        groups = outcome.plan.rows(name).groups
+        first = seeds.first_half(groups, "trust", outcome.plan.task.name, name)
+        found[name] = _Domain(name, outcome.targets(name), groups, first)
     return found
 
 

@@ -32,6 +32,13 @@ def methods(incomplete: str) -> list[str]:
     return [before + comma + name for name in _begin(last, METHODS) if name not in taken]
 
 
+def protocols(incomplete: str) -> list[str]:
+    """What a target can be learnt from."""
+    from lowres.study.protocol import PROTOCOLS
+
+    return _begin(incomplete, PROTOCOLS)
+
+
 def formats(incomplete: str) -> list[str]:
     """Formats of a report."""
     from lowres.cli.run import FORMATS
@@ -40,9 +47,9 @@ def formats(incomplete: str) -> list[str]:
 
 
 BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
-    "run": {"task": tasks, "methods": methods, "backbone": backbones},
-    "plan": {"task": tasks, "methods": methods, "backbone": backbones},
-    "forecast": {"task": tasks, "backbone": backbones},
+    "run": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
+    "plan": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
+    "forecast": {"task": tasks, "protocol": protocols, "backbone": backbones},
     "report": {"format": formats},
     "fit": {"task": tasks, "method": methods, "backbone": backbones},
     "evaluate": {"task": tasks, "backbone": backbones},

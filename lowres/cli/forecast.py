@@ -49,9 +49,9 @@ def forecast(
     study = Study(config=config, downloads=DownloadProgress())
     for line in study.task.notes:
         say(line)
-    sources = len(config.source) or sum(len(domain.train) > 0 for domain in study.task.domains.values())
-    with RunProgress(config.seeds * sources) as progress:
-        found = study.forecast(texts, target_texts.stem if target_texts else "texts", progress)
+    name = target_texts.stem if target_texts else "texts"
+    with RunProgress(study.fits_ahead(texts, name)) as progress:
+        found = study.forecast(texts, name, progress)
     if json:
         put(found.to_json())
         return

@@ -68,6 +68,7 @@ def plan(
         "backbone": study.config.backbone,
         "sources": list(study.plan.sources),
         "targets": list(study.plan.targets),
+        "protocol": study.config.protocol,
         "methods": list(study.plan.methods),
         "cells": len(study.plan.cells),
         "distinct_fits": len(study.plan.distinct),
@@ -185,12 +186,14 @@ def _power_lines(power: list[Power]) -> list[str]:
 
 
 def _title(study: Study) -> str:
+    from lowres.study.protocol import PAIRS
+
     task, backbone = study.task, study.backbone
     rows = ", ".join(f"{name} {len(rows)}" for name, rows in study.plan.test_rows.items())
     size = f"{backbone.parameters / 1e6:.1f}M"
     return (
         f"{task.name} v{task.version} · {backbone.name} {size} · {task.metric} · {study.config.seeds} draws · test rows: {rows}"
-        f" · row cap {study.plan.row_cap}"
+        f" · row cap {study.plan.row_cap}" + (f" · {study.config.protocol}" if study.config.protocol != PAIRS else "")
     )
 
 

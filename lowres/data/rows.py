@@ -75,3 +75,16 @@ class Rows:
         for position, label in enumerate(self.labels):
             found.setdefault(label, []).append(position)
         return {label: np.array(found[label], dtype=np.int64) for label in sorted(found)}
+
+
+def pooled(name: str, parts: Sequence[Rows]) -> Rows:
+    """Rows of several domains under one name, groups of two domains apart; of a single domain, its rows as they are."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(
+        name,
+        tuple(row for part in parts for row in part.ids),
+        tuple(text for part in parts for text in part.texts),
+        tuple(label for part in parts for label in part.labels),
+        tuple(f"{place}:{group}" for place, part in enumerate(parts) for group in part.groups),
+    )

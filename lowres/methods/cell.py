@@ -62,6 +62,8 @@ class Bench:
     settings: Settings
     sources: tuple[str, ...] = ()
     """Domains whose labels may be used, the target among them only for itself as a source."""
+    sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Sources that are made of several domains."""
 
     @property
     def source_train(self) -> tuple[Part, ...]:
@@ -108,9 +110,12 @@ class Bench:
             )
         return found
 
-    def domain_train(self, domain: str) -> tuple[Part, ...]:
-        """Labelled rows of a source, up to the row cap."""
-        return (Part(self._capped(domain)),)
+    def domain_train(self, source: str) -> tuple[Part, ...]:
+        """Labelled rows of a source, up to the row cap; of a set so many in all, each domain with the same share."""
+        members = self.sets.get(source, (source,))
+        each, left = divmod(self.settings.row_cap, len(members))
+        rows = (self._capped(name, each + (place < left)) for place, name in enumerate(members))
+        return shared([Part(one) for one in rows], 1.0)
 
     def window(self, domain: str, shots: int, number: int) -> tuple[Part, ...]:
         """The ``number``-th (from 0) so many rows per class of a source, beginning anew where its rows end."""
@@ -171,8 +176,10 @@ class Bench:
             ingredients=tuple(ingredients),
         )
 
-    def _capped(self, domain: str) -> Rows:
-        return splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, self.cell.draw)
+    def _capped(self, domain: str, rows: int | None = None) -> Rows:
+        return splits.cap(
+            self.cell.task, self.train[domain], self.settings.row_cap if rows is None else rows, self.cell.draw
+        )
 
 
 def shared(parts: Sequence[Part], share: float) -> tuple[Part, ...]:

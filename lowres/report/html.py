@@ -16,7 +16,7 @@ from lowres.report.markdown import HOW
 from lowres.report.policy import file, policy
 from lowres.report.sentences import sentences, verdicts
 from lowres.report.study import Study
-from lowres.report.tables import MISSING, READING, heading, number
+from lowres.report.tables import MISSING, heading, number, reading
 
 KEY_DIGITS = 12
 """Of a fit's key, enough to find its folder in the store."""
@@ -75,7 +75,7 @@ def _warnings(study: Study, evidence: Evidence) -> Section | None:
 def _measured(study: Study) -> Section:
     fits, seconds = study.summary.fits, study.summary.seconds
     lead = (
-        READING,
+        reading(study.summary),
         HOW,
         f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
         f" {fits.failed} failed; {seconds.total:.0f} s in all, {seconds.train:.0f} s of them training. Row cap"

@@ -6,7 +6,7 @@ from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
 from lowres.report.sentences import reached, verdicts
-from lowres.report.tables import READING, Table, heading, tables
+from lowres.report.tables import Table, heading, reading, tables
 
 MARKUP = frozenset("\\`*_|<>!&#")
 """Characters that could start an image, a link by address, HTML or a table cell. A link needs ``](``, ``://`` or ``www.``,
@@ -32,7 +32,7 @@ def render(summary: Summary, evidence: Evidence | None = None) -> str:
     parts += [
         "## How it was measured",
         "",
-        READING,
+        reading(summary),
         "",
         HOW,
         "",

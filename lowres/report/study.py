@@ -13,7 +13,7 @@ from lowres.analysis.summary import Score, Summary
 from lowres.report.blocks import Block, Figure, Gallery, Records, folded, pair
 from lowres.report.sentences import short
 from lowres.report.svg import Words, bdi
-from lowres.report.tables import metric_name
+from lowres.report.tables import measured_pairs, metric_name
 
 OPEN = 12
 """Pairs whose charts stand open; of more, those of each target are folded."""
@@ -37,9 +37,7 @@ class Study:
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """Those that were measured, as the summary lists them."""
-        found = [(one.source, one.target) for one in self.summary.shift]
-        found += [(one.source, one.target) for one in self.summary.transfer]
-        return list(dict.fromkeys(found))
+        return measured_pairs(self.summary)
 
     @property
     def metric(self) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lowres.analysis.summary import Estimate, Score, Shift, Summary, Transfer
 from lowres.errors import clean as clean
+from lowres.study.protocol import LEAVE_ONE_OUT
 
 MISSING = "–"
 Tone = Literal["good", "bad"]
@@ -16,6 +17,10 @@ READING = (
     " model trained on as many target rows scores above it, in the target. Scenario, by the two mean drops: classic, both"
     " above 0; observed, source drop only; unobserved, target drop only; in brackets where the interval of a drop holds 0,"
     " so that it is not shown. Recovery: the share of the target drop that a method wins back."
+)
+TOGETHER = (
+    " Each target is learnt from all other sources together, as many rows in all as one source would have; the score in the"
+    " source is the mean over them."
 )
 
 
@@ -50,12 +55,24 @@ def tables(summary: Summary) -> list[Table]:
     ]
 
 
+def reading(summary: Summary) -> str:
+    """How to read the tables."""
+    return READING + TOGETHER if is_together(summary) else READING
+
+
+def is_together(summary: Summary) -> bool:
+    """Whether each target was learnt from all other sources together."""
+    return summary.study.protocol == LEAVE_ONE_OUT
+
+
 def heading(summary: Summary) -> str:
     """One line: what was studied."""
     study = summary.study
     return clean(
         f"{study.task} v{study.task_version} · {study.backbone} · {metric_name(study.metric)} · {study.seeds} draws"
-        f" · row cap {study.row_cap}" + (f" · at most {study.limit} test rows a domain" if study.limit else "")
+        f" · row cap {study.row_cap}"
+        + (f" · {study.protocol}" if is_together(summary) else "")
+        + (f" · at most {study.limit} test rows a domain" if study.limit else "")
     )
 
 
@@ -114,7 +131,16 @@ def share(found: Estimate | None) -> str:
     return f"{percent(found.mean)} [{low}, {high}]"
 
 
+def measured_pairs(summary: Summary) -> list[tuple[str, str]]:
+    """(source, target) with a drop or anything won back."""
+    found = [(one.source, one.target) for one in summary.shift]
+    found += [(one.source, one.target) for one in summary.transfer]
+    return list(dict.fromkeys(found))
+
+
 def _pairs(summary: Summary) -> list[tuple[str, str]]:
+    if is_together(summary):
+        return measured_pairs(summary)
     return [
         (source, target) for source in summary.study.sources for target in summary.study.targets if source != target
     ]

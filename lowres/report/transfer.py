@@ -29,9 +29,11 @@ from lowres.report.blocks import (
 )
 from lowres.report.study import MOST, OPEN, Study
 from lowres.report.svg import key
-from lowres.report.tables import hundredths, number, scenario
+from lowres.report.tables import TOGETHER, hundredths, is_together, number, scenario
 
 START, CEILING = "source-only", "target-full"
+INSIDE, OTHERS = "in source", "others"
+"""Rows of the matrix where all others are learnt from together: the score in them, and the drop from them."""
 
 
 def falls(study: Study) -> Section | None:
@@ -42,8 +44,8 @@ def falls(study: Study) -> Section | None:
     drops = {(one.source, one.target): one.source_drop for one in found}
     gaps = {(one.source, one.target): one.target_drop for one in found if one.target_drop}
     inside = {
-        (name, name): plots.Heat(number(score.mean), "in source")
-        for name in study.summary.study.sources
+        place: plots.Heat(number(score.mean), "in source")
+        for name, place in _insides(study)
         if (score := study.score(START, name, name, 0))
     }
     figures = [_matrix(study, "Source drop, in points", drops, inside)]
@@ -54,6 +56,7 @@ def falls(study: Study) -> Section | None:
     lead = (
         "Source drop: the score in the source minus the score in the target, of one model trained on the source. Target"
         " drop: what a model trained on as many target rows scores above it, in the target.",
+        *([TOGETHER.strip()] if is_together(study.summary) else []),
     )
     return Section("falls", "How far it falls", lead, (Gallery(tuple(figures), note=note, wide=wide), _drops(study)))
 
@@ -127,7 +130,7 @@ def _matrix(
 ) -> Figure:
     top = max((abs(one.mean) for one in found.values()), default=0.0) or 1.0
     fields = inside | {
-        place: plots.Heat(
+        (_row(study, place[0]), place[1]): plots.Heat(
             hundredths(one.mean),
             f"{hundredths(one.low)}…{hundredths(one.high)}",
             one.mean / top,
@@ -135,12 +138,30 @@ def _matrix(
         )
         for place, one in found.items()
     }
-    rows = [name for name in study.summary.study.sources if any(place[0] == name for place in found)]
+    rows = [*dict.fromkeys(place[0] for place in inside if place[0] == INSIDE)]
+    rows += dict.fromkeys(
+        _row(study, name) for name in study.summary.study.sources if any(place[0] == name for place in found)
+    )
     columns = [name for name in study.summary.study.targets if any(place[1] == name for place in found)]
     about = "; ".join(
-        f"{pair_text(*place)} {fields[place].text} [{fields[place].detail}]" for place in list(found)[:16]
+        f"{pair_text(*place)} {one.text} [{one.detail}]"
+        for place in list(found)[:16]
+        for one in [fields[_row(study, place[0]), place[1]]]
     )
     return Figure(plots.heat_map(study.words(title, about), rows, columns, fields), title)
+
+
+def _insides(study: Study) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Sources, and the field of each with its score inside: on the diagonal, or above the targets that it is for."""
+    if is_together(study.summary):
+        yield from ((source, (INSIDE, target)) for source, target in study.pairs)
+    else:
+        yield from ((name, (name, name)) for name in study.summary.study.sources)
+
+
+def _row(study: Study, source: str) -> str:
+    """The row of a source in the matrix; where all others are learnt from together there is one row for them."""
+    return OTHERS if is_together(study.summary) else source
 
 
 def _drops(study: Study) -> Grid:

@@ -20,18 +20,22 @@ class Ratio:
     reason: str | None
 
 
-def drop(inside: Block, outside: Block, *, same_rows: bool) -> tuple[Block, ...]:
+def drop(inside: Block | Quantity, outside: Block, *, same_rows: bool) -> tuple[Block, ...]:
     """``inside − outside`` as a quantity, ready for ``interval`` or, over several pairs, for ``combine``.
 
     Target drop TT − ST: both on the target's test rows, ``same_rows=True``, one block of paired differences.
-    Source drop SS − ST: each on its own domain's test rows, ``same_rows=False``, two blocks on disjoint test sets.
+    Source drop SS − ST: each on its own domain's test rows, ``same_rows=False``, blocks on disjoint test sets; SS of
+    several domains is their mean, a quantity with one block a domain.
     Both are of the same draws (Calderon et al. 2023, arXiv 2306.00168).
     """
+    parts = (inside,) if isinstance(inside, Block) else tuple(inside)
     if same_rows:
-        return (inside - outside,)
-    if inside.theta.shape != outside.theta.shape:
-        raise ValueError(f"a drop needs the same draws, got {len(inside.theta)} and {len(outside.theta)}")
-    return (inside, -outside)
+        (only,) = parts
+        return (only - outside,)
+    for part in parts:
+        if part.theta.shape != outside.theta.shape:
+            raise ValueError(f"a drop needs the same draws, got {len(part.theta)} and {len(outside.theta)}")
+    return (*parts, -outside)
 
 
 def scenario(source_drop: float, target_drop: float) -> Scenario:

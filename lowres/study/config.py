@@ -15,6 +15,7 @@ from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
 from lowres.study.presets import PRESETS
+from lowres.study.protocol import PAIRS, PROTOCOLS
 from lowres.training.engines import ENGINES
 from lowres.training.recipe import LoRA, Recipe
 
@@ -34,6 +35,9 @@ class StudyConfig:
     )
     source: tuple[str, ...] = setting("Source domains, separated by commas; default: all.", ())
     target: tuple[str, ...] = setting("Target domains, separated by commas; default: all.", ())
+    protocol: str = setting(
+        "What a target is learnt from; " + "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items()) + ".", PAIRS
+    )
     shots: tuple[int, ...] = setting("Labelled target rows per class, separated by commas.", (0, 8, 32))
     seeds: int = setting("Number of draws.", 5)
     methods: tuple[str, ...] = setting(
@@ -41,7 +45,10 @@ class StudyConfig:
     )
     backbone: str = setting("Pretrained encoder: minilm, a folder, or a hub id.", "minilm")
     revision: str | None = setting("Commit, tag or branch of a backbone given by hub id.", None)
-    source_rows: int = setting("Row cap of a source fit and of the ceiling.", 1000)
+    source_rows: int = setting(
+        "Row cap of a source fit (of a set of sources together) and of the ceiling; at most the smallest training part.",
+        1000,
+    )
     limit: int | None = setting("At most so many test rows a domain; marked in every result.", None)
     engine: str = setting("; ".join(f"{name}: {what}" for name, what in ENGINES.items()) + ".", "fleet")
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
@@ -71,6 +78,7 @@ class StudyConfig:
             "shots: give at least one number" if not self.shots else None,
             *(_at_least("shots", budget, 0) for budget in self.shots),
             *(_repeated(name, getattr(self, name)) for name in ("shots", "source", "target", "methods")),
+            _one_of("protocol", self.protocol, list(PROTOCOLS)),
             _one_of("engine", self.engine, list(ENGINES)),
             _one_of("precision", self.precision, PRECISIONS),
             _one_of("device", self.device, DEVICES),

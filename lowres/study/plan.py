@@ -6,19 +6,20 @@ Imports no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from lowres import seeds, settings
 from lowres.data import splits
-from lowres.data.rows import Rows
+from lowres.data.rows import Rows, pooled
 from lowres.data.task import Task
 from lowres.errors import UserError, unknown_name
 from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
+from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
 
 CHARACTERS_PER_TOKEN = 4.2
@@ -36,7 +37,7 @@ class Plan:
 
     config: StudyConfig
     task: Task
-    sources: tuple[str, ...]
+    origins: Origins
     targets: tuple[str, ...]
     methods: tuple[str, ...]
     row_cap: int
@@ -48,14 +49,30 @@ class Plan:
         return list(self.fits)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, domains or sets of them."""
+        return self.origins.sources
+
+    @property
     def domains(self) -> tuple[str, ...]:
-        """Sources and targets, each once."""
-        return tuple(dict.fromkeys((*self.sources, *self.targets)))
+        """Domains that are learnt from, and targets, each once."""
+        return tuple(dict.fromkeys((*self.origins.domains, *self.targets)))
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(source, target) with source ≠ target."""
-        return [(source, target) for source in self.sources for target in self.targets if source != target]
+        """(source, target); no target is in its source."""
+        return self.origins.pairs
+
+    def rows(self, name: str) -> Rows:
+        """Test rows of a domain, or of all domains of a source together."""
+        members = self.origins.members(name)
+        if len(members) > 1 and name not in self._pooled:
+            self._pooled[name] = pooled(name, [self.test_rows[one] for one in members])
+        return self._pooled[name] if len(members) > 1 else self.test_rows[name]
+
+    @cached_property
+    def _pooled(self) -> dict[str, Rows]:
+        return {}
 
     @cached_property
     def test_rows(self) -> dict[str, Rows]:
@@ -103,6 +120,8 @@ class Plan:
             "schema": SCHEMA,
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
         }
+        if config.protocol != PAIRS:
+            request["protocol"] = config.protocol
         return seeds.digest("study", request, asdict(environment))
 
     def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
@@ -184,8 +203,9 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
-    trainable = _trainable(task)
-    sources, targets = config.source or trainable, config.target or tuple(known)
+    able = trainable(task)
+    sources = config.source or able
+    targets = config.target or targets_of(config.protocol, known, sources)
     if not any(source != target for source in sources for target in targets):
         raise UserError(
             "no pair of a source and another target",
@@ -193,21 +213,24 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
             expected="two domains",
             hint=_without_shift(config, known),
         )
+    origins = find_origins(config.protocol, known, sources, targets)
     _check_domains(task, sources, targets, config.limit)
     domains = dict.fromkeys((*sources, *targets))
     row_cap = min(
         config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
     )
+    origins.check(row_cap)
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
     shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
     fits = {}
     train = {name: task.domains[name].train for name in domains}
-    for cell in _cells(config, task, sources, targets, methods):
-        fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, tuple(sources)))
-    return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
+    for cell in _cells(config, task, origins, methods):
+        bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets)
+        fits[cell] = find_method(cell.method).expression(bench)
+    return Plan(config, task, origins, tuple(targets), methods, row_cap, fits)
 
 
-def _trainable(task: Task) -> tuple[str, ...]:
+def trainable(task: Task) -> tuple[str, ...]:
     """Domains with training rows; refuses a task that has none."""
     found = tuple(name for name, domain in task.domains.items() if len(domain.train))
     if not found:
@@ -262,48 +285,59 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     fit = find_method(cell.method).expression(bench)
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
-    return Plan(config, task, (), (cell.target,), (cell.method,), row_cap, {cell: fit})
+    return Plan(config, task, Origins(), (cell.target,), (cell.method,), row_cap, {cell: fit})
 
 
-def source_plan(config: StudyConfig, task: Task) -> Plan:
+def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan:
     """``source-only`` on each source and tested there: what can be trained before anything of a target is labelled.
 
-    The row cap looks at the sources alone.
+    The row cap looks at the sources alone. ``targets`` are names, of domains or of texts that the task does not have.
 
     Raises:
         UserError: An unknown source, or one that cannot be trained and tested on.
     """
     for name in config.source:
         task.domain(name)
-    sources = config.source or _trainable(task)
+    sources = config.source or trainable(task)
+    origins = find_origins(config.protocol, list(task.domains), sources, targets)
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
     row_cap = min(config.source_rows, *map(len, train.values()))
-    cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
+    origins.check(row_cap)
     shared = Settings(row_cap, config.lora, config.recipe)
-    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, sources)) for cell in cells}
-    return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
+    fits = {
+        cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, origins.domains, origins.sets))
+        for draw in range(config.seeds)
+        for source in origins.sources
+        for cell in _inside(task, origins, source, draw)
+    }
+    return Plan(config, task, origins, (), ("source-only",), row_cap, fits)
 
 
-def _cells(
-    config: StudyConfig, task: Task, sources: tuple[str, ...], targets: tuple[str, ...], methods: tuple[str, ...]
-) -> Iterator[Cell]:
+def _cells(config: StudyConfig, task: Task, origins: Origins, methods: tuple[str, ...]) -> Iterator[Cell]:
     shots = sorted(config.shots)
-    targets = tuple(target for target in targets if any(source != target for source in sources))
+    used = {source for own in origins.of.values() for source in own}
     for draw in range(config.seeds):
-        for source in sources:
-            if any(source != target for target in targets):
-                yield Cell(task.name, source, source, 0, "source-only", draw)
+        for source in origins.sources:
+            if source in used:
+                yield from _inside(task, origins, source, draw)
         for name in methods:
             method = METHODS[name]
-            for target in targets:
+            for target, own in origins.of.items():
+                if not own:
+                    continue
                 pool = len(task.domains[target].train) > 0
                 for budget in method.budgets(shots):
                     if not pool and (budget != 0 or "U" in method.uses):
                         continue  # nothing of this target can be labelled or looked at; reported as a warning
-                    for origin in sources if method.uses_source else (None,):
-                        if origin != target:
-                            yield Cell(task.name, origin, target, budget, name, draw)
+                    for origin in own if method.uses_source else (None,):
+                        yield Cell(task.name, origin, target, budget, name, draw)
+
+
+def _inside(task: Task, origins: Origins, source: str, draw: int) -> Iterator[Cell]:
+    """``source-only`` tested on each domain that its source is made of."""
+    for member in origins.members(source):
+        yield Cell(task.name, source, member, 0, "source-only", draw)
 
 
 def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...], limit: int | None) -> None:

@@ -72,9 +72,17 @@ class Outcome:
         return len(self.plan.distinct) - len(self.trained | set(self.failed))
 
     def targets(self, domain: str) -> npt.NDArray[np.int64]:
-        """Label positions of a domain's test rows, [rows]."""
+        """Label positions of the test rows of a domain or of a source with all its domains, [rows]."""
         position = {label: index for index, label in enumerate(self.plan.task.labels)}
-        return np.array([position[label] for label in self.plan.test_rows[domain].labels], dtype=np.int64)
+        return np.array([position[label] for label in self.plan.rows(domain).labels], dtype=np.int64)
+
+    def answers(self, content: str, name: str) -> npt.NDArray[np.float32] | None:
+        """Probabilities of a fit on those rows, [rows, classes]; None where it was not tested on all of them."""
+        parts = [self.probabilities.get((content, one)) for one in self.plan.origins.members(name)]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return known[0] if len(known) == 1 else np.concatenate(known)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One JSON-like record a finished cell: cell, keys, every metric, rows."""

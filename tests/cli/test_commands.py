@@ -86,6 +86,7 @@ def test_summary_has_exactly_the_promised_names(study: list[str]) -> None:
     ]
     assert set(found["study"]) == {
         "task", "task_version", "backbone", "metric", "domains", "sources", "targets", "shots", "seeds", "methods", "limit", "row_cap",
+        "protocol",
     }  # fmt: skip
     assert set(found["fits"]) == {"cells", "distinct", "trained", "reused", "failed"}
     assert set(found["seconds"]) == {"total", "train", "evaluate", "encode"}

@@ -67,6 +67,7 @@ def test_every_shell_completes_commands_and_names(shell: str) -> None:
         ("report runs/x --format la", ["latex"]),
         ("report runs/x --format ", list(FORMATS)),
         ("evaluate runs/x vader", ["vader-sentiment"]),
+        ("run --protocol leave", ["leave-one-out"]),
         ("run my-table.cs", []),
     ],
 )
