@@ -103,6 +103,8 @@ class Plan:
             "schema": SCHEMA,
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
         }
+        if any(METHODS[name].uses & {"names", "rules"} for name in self.methods):
+            request["hints"] = self.task.hints.fingerprint
         return seeds.digest("study", request, asdict(environment))
 
     def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
@@ -148,7 +150,7 @@ def tokens_trained(fit: Fit) -> float:
     is asked about it, each row once.
     """
     limit = fit.recipe.max_length
-    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None)
+    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None and part.by.asked is not None)
     if not fit.uses_gradients:
         return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
     mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
@@ -203,7 +205,9 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, sources, targets, methods):
-        fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, tuple(sources)))
+        fits[cell] = find_method(cell.method).expression(
+            Bench(cell, train, task.labels, shared, tuple(sources), task.hints)
+        )
     return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
 
 
@@ -258,7 +262,7 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
     row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe))
+    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe), hints=task.hints)
     fit = find_method(cell.method).expression(bench)
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
@@ -281,7 +285,8 @@ def source_plan(config: StudyConfig, task: Task) -> Plan:
     row_cap = min(config.source_rows, *map(len, train.values()))
     cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
     shared = Settings(row_cap, config.lora, config.recipe)
-    fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, sources)) for cell in cells}
+    benches = {cell: Bench(cell, train, task.labels, shared, sources, task.hints) for cell in cells}
+    fits = {cell: METHODS[cell.method].expression(bench) for cell, bench in benches.items()}
     return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
 
 

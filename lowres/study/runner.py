@@ -247,17 +247,17 @@ class _Run:
                 yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:
-        """A fit with the rows that other fits decide on; what those answered is kept in the store."""
+        """A fit with the rows that other fits or rules decide on; what those answered is kept in the store."""
         answers = {}
         for part in fit.parts:
-            if part.by is not None:
+            if part.by is not None and part.by.asked is not None:
                 asked, key = part.by.asked, self._key(part.by.asked)
                 values = _recalled(self.store, asked, key, part.rows)
                 if values is None:
                     values = _ask(self.engine, asked, self.fitted[asked.content], part.rows)
                     self.store.write_predictions(key, part.rows.fingerprint, part.rows.ids, values)
                 answers[f"{part.rows.fingerprint} {asked.content}"] = values
-        return fit.decided(answers) if answers else (fit, ())
+        return fit.decided(answers) if any(part.by for part in fit.parts) else (fit, ())
 
     def _keep(self, fit: Fit, fitted: Fitted) -> None:
         """Remembers a fit for those that start from it, and predicts with it where that is missing."""
