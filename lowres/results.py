@@ -118,7 +118,7 @@ class StudyResult:
         write_text(self.folder / "cells.jsonl", "".join(lines))
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "evidence.json", self.evidence.to_json())
-        write_text(self.folder / "report.md", markdown.render(self.summary))
+        write_text(self.folder / "report.md", markdown.render(self.summary, self.evidence))
         write_text(self.folder / "report.html", html.render(self.summary, self.evidence, records))
         for name in ("study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")

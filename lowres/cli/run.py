@@ -123,7 +123,10 @@ def report(
             evidence = evidence.without_texts()
         put(html.render(summary, evidence, read_records(folder)))
         return
-    renderers = {"markdown": markdown.render, "json": Summary.to_json, "latex": latex.render, "csv": csv.render}
+    if format == "markdown":
+        put(markdown.render(summary, read_evidence(folder)))
+        return
+    renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
     put(renderers[format](summary))
 
 

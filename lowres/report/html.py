@@ -15,7 +15,7 @@ from markupsafe import Markup
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report import diagnosis, outlook, transfer, trust
+from lowres.report import acted, diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
 from lowres.report.sentences import sentences, short, verdicts
@@ -92,6 +92,7 @@ def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
         outlook.choices(study, evidence),
         diagnosis.shifted(study, evidence),
         diagnosis.domain_map(study, evidence),
+        acted.section(evidence),
         _warnings(study.summary, evidence),
         _measured(study),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
+from lowres.report import acted
 from lowres.report.sentences import verdicts
 from lowres.report.tables import READING, Table, heading, tables
 
@@ -16,13 +18,13 @@ HOW = (
 )
 
 
-def render(summary: Summary) -> str:
-    """A whole report."""
+def render(summary: Summary, evidence: Evidence | None = None) -> str:
+    """A whole report; of the evidence it shows whether each method acted."""
     parts = [f"# {_escape(heading(summary))}", ""]
     lines = verdicts(summary)
     if lines:
         parts += ["## Verdict", "", *(f"- {_escape(line)}" for line in lines), ""]
-    for table in tables(summary):
+    for table in (*tables(summary), *acted.tables(evidence)):
         parts += [f"## {_escape(table.title)}", "", markdown_table(table), ""]
         parts += [_escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)
     if summary.warnings:

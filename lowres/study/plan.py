@@ -75,6 +75,15 @@ class Plan:
         return found
 
     @cached_property
+    def methods_of(self) -> dict[str, tuple[str, ...]]:
+        """The methods whose expressions hold each fit (by content)."""
+        found: dict[str, dict[str, None]] = {}
+        for cell, fit in self.fits.items():
+            for link in fit.lineage():
+                found.setdefault(link.content, {})[cell.method] = None
+        return {content: tuple(methods) for content, methods in found.items()}
+
+    @cached_property
     def tests(self) -> dict[str, tuple[str, ...]]:
         """Domains on which each fit (by content) is tested."""
         found: dict[str, dict[str, None]] = {}
