@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from lowres.methods import adaptation
 from lowres.methods.catalogue import METHODS
 from lowres.methods.cell import Bench
 from lowres.models.backbone import Backbone
-from lowres.study import runner
 from lowres.study.config import build_config
 from lowres.study.plan import make_plan
 from lowres.study.runner import Outcome, run_plan
@@ -26,7 +26,7 @@ from lowres.training import closed_form, objectives
 from lowres.training.fit import Environment, Fit, Fitted, PseudoLabels, Resembling
 from lowres.training.fleet import FleetEngine
 from lowres.training.objectives import Heads, Step
-from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann, MostFrequent
+from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann
 
 Break = Callable[[pytest.MonkeyPatch], None]
 ENVIRONMENT = Environment("tiny", "fleet", "fp32", "test")
@@ -222,8 +222,10 @@ def test_every_method_is_broken_here() -> None:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_sound_method_passes_and_has_a_check_of_its_own(
-    method: str, hinted_task: Task, engine: FleetEngine, tmp_path: Path
+    method: str, hinted_task: Task, engine: FleetEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for objective in (Coral, MMD):  # the vectors of an encoder with random weights hardly differ
+        monkeypatch.setattr(adaptation, objective.__name__, partial(objective, weight=100.0))
     outcome, found = run(method, hinted_task, engine, tmp_path)
     assert all(passed for checks in found.values() for passed, _ in checks), outcome.warnings
     assert {name for _, name in BREAKS[method]} <= set(found)
@@ -246,6 +248,4 @@ def test_a_broken_method_is_seen(
     harm(monkeypatch)
     outcome, found = run(method, hinted_task, engine, tmp_path)
     assert not all(passed for passed, _ in found[check]), found
-    assert any(line.startswith(method) and check in line for line in outcome.warnings)
-    monkeypatch.undo()
-    assert runner.MOST_NAMED >= 1
+    assert any(line.startswith(f"{method}: draw 0") and check in line for line in outcome.warnings)
