@@ -183,7 +183,9 @@ def _known(task: Task) -> Iterator[str]:
         yield plain("keywords: " + ", ".join(f"{label} {len(words.get(label, ()))}" for label in task.labels))
         for domain in (one for one in task.domains.values() if len(one.train)):
             reach, agreed = covered(task.hints.votes(domain.train.texts, task.labels))
-            yield plain(f"  {domain.name}: {reach:.0%} of the training rows hold one, {agreed:.0%} of these for one label alone")
+            yield plain(
+                f"  {domain.name}: {reach:.0%} of the training rows hold one, {agreed:.0%} of these for one label alone"
+            )
 
 
 def _findings(counts: Counts) -> Table:

@@ -115,7 +115,9 @@ class _Tree:
 
     def _decided(self, part: Part) -> list[str]:
         if isinstance(part.by, PseudoLabels):
-            return [f"labelled by {self._name(part.by.asked)}: as many of each class, the surest, at most {part.by.share:.0%}"]
+            return [
+                f"labelled by {self._name(part.by.asked)}: as many of each class, the surest, at most {part.by.share:.0%}"
+            ]
         if isinstance(part.by, Resembling):
             return [f"of each class the {part.by.share:.0%} that {self._name(part.by.asked)} finds most target-like"]
         return [] if part.by is None else ["labelled by keywords; a tie, or none, leaves a row out"]

@@ -21,7 +21,6 @@ from lowres.training import closed_form
 from lowres.training.acted import encoder_checks
 from lowres.training.fit import Check, Engine, Environment, Fit, Fitted
 
-
 MOST_NAMED = 3
 """Methods that a warning about a fit of theirs names."""
 
@@ -248,7 +247,7 @@ class _Run:
             for whole, result in self.engine.fit_many(ready, self.fitted):
                 fit, checks = able[whole.content]
                 if not isinstance(result, Exception):
-                    result = _checked(result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted)))
+                    result = _checked(result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted, fit.texts)))
                 yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:

@@ -41,7 +41,9 @@ def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[
     return tuple(checks)
 
 
-def encoder_checks(fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str, Fitted]) -> tuple[Check, ...]:
+def encoder_checks(
+    fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str, Fitted], texts: list[str]
+) -> tuple[Check, ...]:
     """What only the encoder before and after training can tell.
 
     Args:
@@ -49,6 +51,7 @@ def encoder_checks(fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str
         fitted: What came out of it.
         engine: Gives the features.
         starts: What came out of the fits it needs, by content.
+        texts: Those of its rows, also of rows that others decided to leave out.
     """
     start = (fit.start, starts[fit.start.content]) if isinstance(fit.start, Fit) else None
     if isinstance(fit.objective, SimCSE):
@@ -56,24 +59,27 @@ def encoder_checks(fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str
     if isinstance(fit.objective, Contrastive):
         return _drawn_together(fit, fitted, engine, start)
     if isinstance(fit.objective, CrossEntropy) and fit.takes_head and start is not None:
-        return _went_on(fit, fitted, engine, start)
+        return _went_on(fit, fitted, engine, start, texts[-MOST_ROWS:])
     return ()
 
 
-def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted]) -> tuple[Check, ...]:
+def _went_on(
+    fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted], own: list[str]
+) -> tuple[Check, ...]:
     """Of a fit that goes on with adapter and head of another: its first loss is nearer to what they give on the same rows
     than to what a fresh head does, and what it says of its rows changed.
     """
     places, weights = fit.batches()[0]
     texts, targets = [fit.texts[place] for place in places], fit.targets[places]
     under, began = start[0], fitted.log[0]["loss"]
-    fresh = Fitted(start[1].adapter, initial_head(start[1].head["weight"].shape[1], len(fit.labels), fit.task, fit.draw))
+    fresh = Fitted(
+        start[1].adapter, initial_head(start[1].head["weight"].shape[1], len(fit.labels), fit.task, fit.draw)
+    )
     losses = []
     for known in (start[1], fresh):
         chances = _answers((under, known), engine, texts)[np.arange(len(places)), targets]
         losses.append(float(np.sum(weights * -np.log(np.maximum(chances, 1e-12)))))
     nearer = abs(began - losses[1]) - abs(began - losses[0])
-    own = fit.texts[-MOST_ROWS:]
     change = float(np.abs(_answers((fit, fitted), engine, own) - _answers(start, engine, own)).mean())
     return (
         Check("first loss nearer to its start's than to a fresh head's", nearer > 0.0, nearer, "> 0"),
@@ -87,9 +93,7 @@ def _answers(under: tuple[Fit, Fitted], engine: Engine, texts: list[str]) -> npt
     return softmax(vectors @ under[1].head["weight"].T + under[1].head["bias"]).astype(float)
 
 
-def _drawn_together(
-    fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted] | None
-) -> tuple[Check, ...]:
+def _drawn_together(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted] | None) -> tuple[Check, ...]:
     """Cosine of rows of one class less that of rows of two, after training against before; 0 without such pairs."""
     texts, targets = fit.texts[-MOST_ROWS:], fit.targets[-MOST_ROWS:]
     same = targets[:, None] == targets[None, :]

@@ -33,9 +33,9 @@ def leaks(task: Task, cell: Cell, fit: Fit) -> list[str]:
             faults += [f"{cell.method}, {cell.shots} shots: {fault}" for fault in _part(task, cell, link, part)]
             if part.rows.domain == cell.target and set(part.rows.labels) & set(task.labels):
                 shown |= set(part.rows.ids)
-    if "pool" not in METHODS[cell.method].uses and len(shown) > (cell.shots or 0) * len(task.labels):
-        if cell.source != cell.target:
-            faults.append(f"{cell.method} sees {len(shown)} target labels in all its fits")
+    most = (cell.shots or 0) * len(task.labels)
+    if "pool" not in METHODS[cell.method].uses and len(shown) > most and cell.source != cell.target:
+        faults.append(f"{cell.method} sees {len(shown)} target labels in all its fits")
     return faults
 
 
@@ -48,7 +48,12 @@ def _part(task: Task, cell: Cell, link: Fit, part: Part) -> Iterator[str]:
         if ids & set(domain.dev.ids):
             yield "dev rows"
     if rows.domain == NAMES:
-        texts = {text for domain in task.domains.values() for one in (domain.train, domain.dev, domain.test) for text in one.texts}
+        texts = {
+            text
+            for domain in task.domains.values()
+            for one in (domain.train, domain.dev, domain.test)
+            for text in one.texts
+        }
         if "names" not in uses or texts & set(rows.texts) or ids != {f"{NAMES}/{label}" for label in task.labels}:
             yield "rows in place of names"
         return

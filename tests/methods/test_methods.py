@@ -12,8 +12,8 @@ from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.methods.catalogue import DEFAULT, METHODS, REFERENCES, Method, find_method
-from lowres.methods.symbolic import LETTERS
 from lowres.methods.cell import Bench, Cell, Settings
+from lowres.methods.symbolic import LETTERS
 from lowres.study.config import build_config
 from lowres.study.plan import Plan, make_plan
 from lowres.training.fit import Environment, Fit, Part, PseudoLabels, Resembling
@@ -117,7 +117,9 @@ def test_a_leak_is_noticed(
 def test_a_row_that_is_held_out_is_noticed(part: str, hinted_task: Task) -> None:
     one = bench(hinted_task, "source-only", 0)
     told = replace(one, train={name: getattr(domain, part) for name, domain in hinted_task.domains.items()})
-    assert any(f"{part} rows" in found for found in leaks(hinted_task, one.cell, METHODS["source-only"].expression(told)))
+    assert any(
+        f"{part} rows" in found for found in leaks(hinted_task, one.cell, METHODS["source-only"].expression(told))
+    )
 
 
 def test_no_training_text_is_a_test_text(plan: Plan, hinted_task: Task) -> None:

@@ -41,7 +41,9 @@ def engine(backbone: Backbone) -> FleetEngine:
     return FleetEngine(backbone, backbone.tokens(), "cpu", "fp32")
 
 
-def run(method: str, task: Task, engine: FleetEngine, folder: Path) -> tuple[Outcome, dict[str, list[tuple[bool, float]]]]:
+def run(
+    method: str, task: Task, engine: FleetEngine, folder: Path
+) -> tuple[Outcome, dict[str, list[tuple[bool, float]]]]:
     """Outcome, and passed and value of every check of the method's fits by name."""
     plan = make_plan(build_config({**GIVEN, "methods": [method]}), task)
     wanted = {cell: fit for cell, fit in plan.fits.items() if cell.method == method and cell.source in (None, "shop")}
@@ -149,7 +151,9 @@ def frozen_discriminator(patch: pytest.MonkeyPatch) -> None:
     def frozen(settings: Dann, step: Step, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
         assert heads.discriminator is not None
         weight, bias = heads.discriminator
-        loss, told = objectives._dann(settings, step, dataclasses.replace(heads, discriminator=(weight.detach(), bias.detach())))
+        loss, told = objectives._dann(
+            settings, step, dataclasses.replace(heads, discriminator=(weight.detach(), bias.detach()))
+        )
         return loss + 0 * (weight.sum() + bias.sum()), told
 
     patch.setitem(objectives._LOSSES, Dann, frozen)
