@@ -247,7 +247,9 @@ class _Run:
             for whole, result in self.engine.fit_many(ready, self.fitted):
                 fit, checks = able[whole.content]
                 if not isinstance(result, Exception):
-                    result = _checked(result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted, fit.texts)))
+                    result = _checked(
+                        result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted, fit.texts))
+                    )
                 yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:

@@ -63,9 +63,7 @@ def encoder_checks(
     return ()
 
 
-def _went_on(
-    fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted], own: list[str]
-) -> tuple[Check, ...]:
+def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted], own: list[str]) -> tuple[Check, ...]:
     """Of a fit that goes on with adapter and head of another: its first loss is nearer to what they give on the same rows
     than to what a fresh head does, and what it says of its rows changed.
     """
