@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,13 @@ def toy_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_task(toy_table: Path) -> Task:
     return load_task(toy_table)
+
+
+@pytest.fixture(scope="session")
+def hinted_task(toy_task: Task) -> Task:
+    """The tiny task with descriptions and keywords, as of a task file."""
+    hints = {
+        "descriptions": {"negative": "bad and awful", "positive": "good and great"},
+        "keywords": {"negative": BAD[:3], "positive": GOOD[:3]},
+    }
+    return replace(toy_task, spec=toy_task.spec.model_copy(update=hints))

@@ -51,7 +51,8 @@ class Bills:
         return {against: float(np.mean([bill[against] for bill in each])) for against in AGAINST}
 
     def _bill(self, content: str, target: str) -> dict[Against, float] | None:
-        chain = self.scores.outcome.plan.distinct[content].lineage()
+        plan = self.scores.outcome.plan
+        chain = plan.distinct[content].lineage()
         if any(fit.content not in self._work for fit in chain):
             return None
         seconds, flops = (sum(self._work[fit.content][place] for fit in chain) for place in (0, 1))
@@ -60,7 +61,7 @@ class Bills:
                 row
                 for fit in chain
                 for part in fit.parts
-                if part.rows.domain == target and not part.rows.unlabelled
+                if part.rows.domain == target and fit.labels == plan.task.labels and not part.rows.unlabelled
                 for row in part.rows.ids
             }
         )

@@ -236,6 +236,19 @@ class Choice(Part):
     regret: float
 
 
+class Acted(Part):
+    """A check of the fits of a method, those that it shares with others among them: how many were asked, which share of
+    them passed, and the value that lies furthest on the wrong side of what is wanted.
+    """
+
+    method: str
+    check: str
+    fits: int
+    passed: float
+    worst: float
+    wanted: str
+
+
 class Evidence(BaseModel):
     """Everything beyond the summary."""
 
@@ -256,6 +269,7 @@ class Evidence(BaseModel):
     sets: list[Sets] = []
     choices: list[Choice] = []
     map: list[Place] = []
+    acted: list[Acted] = []
     notes: list[str] = []
     classes: int | None = None
     """Labels that the task has, by which ``reaches`` divides."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lowres.analysis import diagnosis, trust
+from lowres.analysis.acted import acted
 from lowres.analysis.aggregates import aggregates, choices
 from lowres.analysis.costs import Bills, costs, learning_laws
 from lowres.analysis.distances import distances
@@ -44,6 +45,7 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "sets": lambda: trust.sets(outcome, scores),
         "choices": lambda: choices(scores, SourceDev(scores, engine, store)),
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
+        "acted": lambda: acted(outcome, store),
     }
     notes = []
     for name, make in parts.items():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Annotated
 
 import typer
 
 from lowres.cli.flags import Column
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
+
+COLUMNS = 80
+COSTS = (
+    "Fits: distinct fits of a cell with shots (or of its only budget); shared: needed by another cell of a study too. Several"
+    " sources are counted as two."
+)
 
 models = typer.Typer(no_args_is_help=True)
 methods = typer.Typer(no_args_is_help=True)
@@ -90,26 +97,57 @@ def models_rank(
 
 @methods.command("ls")
 @guarded
-def methods_ls() -> None:
-    """List the methods: what each may use, and its sentence."""
-    from lowres.methods.catalogue import METHODS, REFERENCES
+def methods_ls(
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.", show_default=False)] = False,
+) -> None:
+    """List the methods by kind: what each may use, how many fits a cell costs, where it is described, and its sentence."""
+    from json import dumps
 
-    put("S labelled source rows · T labelled target shots · pool as many labelled target rows as a source fit has")
-    for name, method in METHODS.items():
-        mark = "*" if name in REFERENCES else " "
-        put(f"{mark} {name:20} {'+'.join(sorted(method.uses)):5} {method.summary}")
-    put("* always measured: drops, gains and verdicts refer to it")
+    from lowres.methods.catalogue import REFERENCES
+    from lowres.methods.symbolic import entries
+
+    if json:
+        put(dumps([entry.as_dict() for entry in entries()], indent=2, ensure_ascii=False))
+        return
+    heading = ""
+    for entry in entries():
+        if entry.group != heading:
+            put(("\n" if heading else "") + entry.group)
+            heading = entry.group
+        mark = "*" if entry.name in REFERENCES else " "
+        fits = str(list(entry.fits.values())[-1])
+        put(f"{mark} {entry.name:19} {' '.join(entry.uses):11} {fits:15} {entry.source}".rstrip())
+        _hang(entry.summary)
+    put("")
+    for line in (f"{_legend()}.", COSTS, "* always measured: drops, gains and verdicts refer to it."):
+        _hang(line, "")
+
+
+def _hang(text: str, indent: str = "    ") -> None:
+    for line in wrap(text, COLUMNS, initial_indent=indent, subsequent_indent=indent):
+        put(line)
+
+
+def _legend() -> str:
+    from lowres.methods.symbolic import LETTERS
+
+    return " · ".join(f"{letter} {meaning}" for letter, meaning in LETTERS.items())
 
 
 @methods.command("show")
 @guarded
 def methods_show(name: Annotated[str, typer.Argument(help="A name of `methods ls`.")]) -> None:
-    """Describe one method."""
+    """Describe one method, and draw it: its fits, their rows, objective and start, and who decides on rows."""
     from lowres.methods.catalogue import find_method
+    from lowres.methods.symbolic import LETTERS, group
+    from lowres.methods.tree import trees
 
     method = find_method(name)
-    put(f"{name}: {method.summary}")
-    put(f"uses: {' + '.join(sorted(method.uses))}")
-    put(f"measured at: {', '.join(part for part, on in (('0 shots', method.zero), ('more shots', method.few)) if on)}")
+    _hang(f"{name}: {method.summary}", "")
+    put(f"kind: {group(name)}")
+    _hang("uses: " + " · ".join(f"{one} {meaning}" for one, meaning in LETTERS.items() if one in method.uses), "")
     if method.source:
-        put(f"source: {method.source}")
+        put(f"described in: {method.source}")
+    for budget, lines in trees(name):
+        put(f"\n{budget}")
+        put("\n".join(lines))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,6 +146,8 @@ def tasks_check(
     put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
     screen.print(_sizes(task, counts))
     put(_counted(counts))
+    for line in _known(task):
+        put(line)
     if counts.findings.items:
         screen.print(_findings(counts))
         _say_rest(counts.findings.items, put)
@@ -182,6 +184,22 @@ def _row(rows: list[int], few: bool) -> list[str]:
 def _counted(counts: Counts) -> str:
     """How many rows of every kind were found, none too."""
     return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in KINDS)
+
+
+def _known(task: Task) -> Iterator[str]:
+    """What the task file says of the labels, and how far its keywords reach on training rows; no label is looked at."""
+    from lowres.data.hints import covered
+
+    said, words = task.hints.descriptions, task.hints.keywords
+    if said:
+        yield f"descriptions: {len(said)} of {len(task.labels)} labels"
+    if words:
+        yield plain("keywords: " + ", ".join(f"{label} {len(words.get(label, ()))}" for label in task.labels))
+        for domain in (one for one in task.domains.values() if len(one.train)):
+            reach, agreed = covered(task.hints.votes(domain.train.texts, task.labels))
+            yield plain(
+                f"  {domain.name}: {reach:.0%} of the training rows hold one, {agreed:.0%} of these for one label alone"
+            )
 
 
 def _findings(counts: Counts) -> Table:

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from lowres.data.hints import hint_faults
 from lowres.errors import DataError, nearest
 from lowres.settings import fault, load_yaml, shown
 
@@ -250,6 +251,10 @@ class TaskSpec(_Strict):
     columns: Columns = Columns()
     bands: tuple[Band, ...] = ()
     values: dict[str, Meaning] = {}
+    descriptions: dict[str, str] = {}
+    """A sentence for each of some labels, known before any row is seen."""
+    keywords: dict[str, tuple[str, ...]] = {}
+    """Words or phrases that speak for a label, known before any row is seen."""
     licence: str = ""
     citation: str = ""
     homepage: str = ""
@@ -273,6 +278,9 @@ class TaskSpec(_Strict):
         used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
         if self.labels and not used <= set(self.labels):
             raise ValueError(f"no such label in labels: {', '.join(sorted(used - set(self.labels)))}")
+        faults = list(hint_faults(self.labels, self.descriptions, self.keywords))
+        if faults:
+            raise ValueError("; ".join(faults[:3]))
         return self
 
 

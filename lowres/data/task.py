@@ -16,6 +16,7 @@ from lowres.data.assemble import SPLITS, Assembled, assemble
 from lowres.data.draft import draft
 from lowres.data.encodings import guess_encoding
 from lowres.data.guess import Guess, guess, lookalikes
+from lowres.data.hints import Hints, hint_faults
 from lowres.data.leaks import Finding
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
@@ -87,6 +88,11 @@ class Task:
             for domain in self.domains.values()
         ]
         return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts)
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What the task file says of the labels; no part of the fingerprint, as no row follows from it."""
+        return Hints(self.spec.descriptions, self.spec.keywords)
 
     def domain(self, name: str) -> Domain:
         """One domain by name, or an error with the nearest names."""
@@ -303,6 +309,9 @@ def _build(
     wanted: Collection[str] = (),
 ) -> Task:
     assembled = assemble(spec, sources.read_pieces(spec.source, folder, progress), wanted)
+    faults = list(hint_faults(assembled.labels, spec.descriptions, spec.keywords))
+    if faults:
+        raise DataError(f"task {spec.name}: {'; '.join(faults[:3])}", expected=f"labels {', '.join(assembled.labels)}")
     prepared = prepare(assembled)
     domains = {
         name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))

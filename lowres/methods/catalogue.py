@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lowres.errors import unknown_name
-from lowres.methods import adaptation, averaging, baselines, transfer
+from lowres.methods import adaptation, averaging, baselines, prior, transfer
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit
 
@@ -16,7 +16,8 @@ class Method:
     """A recipe and the budgets it is measured at.
 
     ``uses``: S labelled source rows, T target shots, U unlabelled target rows, ``others`` labelled rows of all other
-    sources, ``pool`` as many labelled target rows as a source fit has.
+    sources, ``pool`` as many labelled target rows as a source fit has, ``names`` and ``rules`` the descriptions (or
+    names) and the keywords of the labels in the task file.
     """
 
     expression: Callable[[Bench], Fit]
@@ -45,13 +46,15 @@ class Method:
         return [budget for budget in shots if (self.zero if budget == 0 else self.few)] or ([0] if not self.few else [])
 
 
-S, T, ST, STU, POOL, OTHERS = (
+S, T, ST, STU, POOL, OTHERS, NAMES, RULES = (
     frozenset("S"),
     frozenset("T"),
     frozenset("ST"),
     frozenset("STU"),
     frozenset({"pool"}),
     frozenset({"others", "T"}),
+    frozenset({"names", "T"}),
+    frozenset({"rules", "U", "T"}),
 )
 
 METHODS: dict[str, Method] = {
@@ -72,6 +75,8 @@ METHODS: dict[str, Method] = {
     "coral": Method(adaptation.coral, STU, zero=True, source="a:1607.01719"),
     "mmd": Method(adaptation.mmd, STU, zero=True, source="a:1502.02791"),
     "dann": Method(adaptation.dann, STU, zero=True, source="a:1505.07818"),
+    "label-names": Method(prior.label_names, NAMES, zero=True, source="a:1909.00161"),
+    "keywords": Method(prior.keywords, RULES, zero=True, source="a:2010.07835"),
     "nearest": Method(baselines.nearest, T, source="a:1703.05175"),
     "probe": Method(baselines.probe, T),
     "probe-joint": Method(baselines.probe_joint, ST, zero=True),

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from lowres.data import splits
+from lowres.data.hints import Hints
 from lowres.data.rows import Rows
 from lowres.errors import UserError
 from lowres.training.fit import Fit, Part
 from lowres.training.recipe import BY_GRADIENT, Average, CrossEntropy, LoRA, Objective, Recipe, Words
+from lowres.training.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Bench:
     """Domains whose labels may be used, the target among them only for itself as a source."""
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Sources that are made of several domains."""
+    hints: Hints = field(default_factory=Hints)
+    """What the task file says of the labels."""
 
     @property
     def source_train(self) -> tuple[Part, ...]:
@@ -93,6 +97,37 @@ class Bench:
         shots = {row for part in self.target_shots for row in part.rows.ids}
         pool = self._capped(self.cell.target).without_labels()
         return pool.take([place for place, row in enumerate(pool.ids) if row not in shots])
+
+    @property
+    def label_texts(self) -> tuple[Part, ...]:
+        """Names: one text a label, its description in the task file or its name in words."""
+        return (Part(self.hints.texts(self.labels)),)
+
+    @property
+    def ruled(self) -> Part:
+        """U, of which the keywords of the task file label a part; the labels of T only tell how well they do.
+
+        Raises:
+            UserError: A label has no keywords, or none of them is in any of the rows.
+        """
+        missing = [label for label in self.labels if label not in self.hints.keywords]
+        if missing:
+            raise UserError(
+                f"{self.cell.method} needs the field keywords in the task file: words that speak for each label",
+                got=f"none for {', '.join(missing)}",
+                expected="keywords: {LABEL: [word, a longer phrase]}",
+                hint="lowres tasks show vader-sentiment has some; lowres tasks init writes a task file for a table",
+            )
+        rows = self.target_unlabelled
+        rules = Rules.read(self.hints, rows, self.labels, [part.rows for part in self.target_shots])
+        unmet = [label for label in self.labels if label not in rules.labels]
+        if unmet:
+            raise UserError(
+                f"{self.cell.method}: the keywords of {', '.join(unmet)} label no unlabelled row of {rows.domain}",
+                got=f"{len(rows)} rows in draw {self.cell.draw}, {rules.coverage:.0%} of them with a keyword",
+                hint="give that label more common words under keywords in the task file",
+            )
+        return Part(rows, by=rules)
 
     @property
     def others(self) -> tuple[str, ...]:

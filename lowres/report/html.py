@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report import diagnosis, outlook, transfer, trust
+from lowres.report import acted, diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
 from lowres.report.policy import file, policy
@@ -61,6 +61,7 @@ def _sections(study: Study, evidence: Evidence) -> Iterator[Section]:
         outlook.choices(study, evidence),
         diagnosis.shifted(study, evidence),
         diagnosis.domain_map(study, evidence),
+        acted.section(evidence),
         _warnings(study, evidence),
         _measured(study),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
+from lowres.report import acted
 from lowres.report.sentences import reached, verdicts
 from lowres.report.tables import Table, heading, reading, tables
 
@@ -18,12 +19,12 @@ HOW = (
 
 
 def render(summary: Summary, evidence: Evidence | None = None) -> str:
-    """A whole report; of the evidence it says how many labels reach a score."""
+    """A whole report; of the evidence it says how many labels reach a score, and whether each method acted."""
     parts = [f"# {_escape(heading(summary))}", ""]
     for title, lines in (("Verdict", verdicts(summary)), ("Labels to reach a score", reached(evidence))):
         if lines:
             parts += [f"## {title}", "", *(f"- {_escape(line)}" for line in lines), ""]
-    for table in tables(summary):
+    for table in (*tables(summary), *acted.tables(evidence)):
         parts += [f"## {_escape(table.title)}", "", markdown_table(table), ""]
         parts += [_escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)
     if summary.warnings:

@@ -92,6 +92,15 @@ class Plan:
         return found
 
     @cached_property
+    def methods_of(self) -> dict[str, tuple[str, ...]]:
+        """The methods whose expressions hold each fit (by content)."""
+        found: dict[str, dict[str, None]] = {}
+        for cell, fit in self.fits.items():
+            for link in fit.lineage():
+                found.setdefault(link.content, {})[cell.method] = None
+        return {content: tuple(methods) for content, methods in found.items()}
+
+    @cached_property
     def tests(self) -> dict[str, tuple[str, ...]]:
         """Domains on which each fit (by content) is tested."""
         found: dict[str, dict[str, None]] = {}
@@ -122,6 +131,8 @@ class Plan:
         }
         if config.protocol != PAIRS:
             request["protocol"] = config.protocol
+        if any(METHODS[name].uses & {"names", "rules"} for name in self.methods):
+            request["hints"] = self.task.hints.fingerprint
         return seeds.digest("study", request, asdict(environment))
 
     def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
@@ -167,7 +178,7 @@ def tokens_trained(fit: Fit) -> float:
     is asked about it, each row once.
     """
     limit = fit.recipe.max_length
-    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None)
+    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None and part.by.asked is not None)
     if not fit.uses_gradients:
         return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
     mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
@@ -225,7 +236,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, origins, methods):
-        bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets)
+        bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         fits[cell] = find_method(cell.method).expression(bench)
     return Plan(config, task, origins, tuple(targets), methods, row_cap, fits)
 
@@ -281,7 +292,7 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
     row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe))
+    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe), hints=task.hints)
     fit = find_method(cell.method).expression(bench)
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
@@ -305,12 +316,13 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     row_cap = min(config.source_rows, *map(len, train.values()))
     origins.check(row_cap)
     shared = Settings(row_cap, config.lora, config.recipe)
-    fits = {
-        cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, origins.domains, origins.sets))
+    benches = {
+        cell: Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         for draw in range(config.seeds)
         for source in origins.sources
         for cell in _inside(task, origins, source, draw)
     }
+    fits = {cell: METHODS[cell.method].expression(bench) for cell, bench in benches.items()}
     return Plan(config, task, origins, (), ("source-only",), row_cap, fits)
 
 

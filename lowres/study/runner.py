@@ -18,8 +18,11 @@ from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
 from lowres.study.store import Store
 from lowres.training import closed_form
-from lowres.training.acted import held_out_checks
+from lowres.training.acted import encoder_checks
 from lowres.training.fit import Check, Engine, Environment, Fit, Fitted
+
+MOST_NAMED = 3
+"""Methods that a warning about a fit of theirs names."""
 
 
 class Progress(Protocol):
@@ -162,9 +165,10 @@ class _Run:
             self.progress.fit_done(len(wave) - len(todo))
             self._wave(todo)
             self._forget(number, waves)
-        for fit in self.plan.distinct.values():
-            if fit.content not in self.outcome.failed:
-                self.outcome.warnings += _failed_checks(fit, self.store.record(self._key(fit))["checks"])
+        for content, fit in self.plan.distinct.items():
+            if content not in self.outcome.failed:
+                checks = self.store.record(self._key(fit))["checks"]
+                self.outcome.warnings += _failed_checks(fit, checks, self.plan.methods_of[content])
         self.outcome.warnings += [f"damaged in the store, made again: {entry}" for entry in self.store.damaged]
         return self.outcome
 
@@ -251,21 +255,23 @@ class _Run:
             for whole, result in self.engine.fit_many(ready, self.fitted):
                 fit, checks = able[whole.content]
                 if not isinstance(result, Exception):
-                    result = _checked(result, (*checks, *held_out_checks(whole, result, self.engine)))
+                    result = _checked(
+                        result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted, fit.texts))
+                    )
                 yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:
-        """A fit with the rows that other fits decide on; what those answered is kept in the store."""
+        """A fit with the rows that other fits or rules decide on; what those answered is kept in the store."""
         answers = {}
         for part in fit.parts:
-            if part.by is not None:
+            if part.by is not None and part.by.asked is not None:
                 asked, key = part.by.asked, self._key(part.by.asked)
                 values = _recalled(self.store, asked, key, part.rows)
                 if values is None:
                     values = _ask(self.engine, asked, self.fitted[asked.content], part.rows)
                     self.store.write_predictions(key, part.rows.fingerprint, part.rows.ids, values)
                 answers[f"{part.rows.fingerprint} {asked.content}"] = values
-        return fit.decided(answers) if answers else (fit, ())
+        return fit.decided(answers) if any(part.by for part in fit.parts) else (fit, ())
 
     def _keep(self, fit: Fit, fitted: Fitted) -> None:
         """Remembers a fit for those that start from it, and predicts with it where that is missing."""
@@ -356,9 +362,12 @@ def _checked(fitted: Fitted, checks: tuple[Check, ...]) -> Fitted:
     return replace(fitted, checks=(*fitted.checks, *checks))
 
 
-def _failed_checks(fit: Fit, checks: list[dict[str, Any]]) -> Iterator[str]:
+def _failed_checks(fit: Fit, checks: list[dict[str, Any]], methods: tuple[str, ...]) -> Iterator[str]:
     """What a fit that did not do what its name says is reported with, also where the store had it."""
+    named = ", ".join(methods[:MOST_NAMED]) + (f" and {len(methods) - MOST_NAMED} more" * (len(methods) > MOST_NAMED))
     rows = " + ".join(f"{len(part.rows)} rows of {part.rows.domain}" for part in fit.parts)
+    where = rows or f"{type(fit.objective).__name__.lower()} of {len(fit.ingredients)} fits"
     for check in checks:
         if not check["passed"]:
-            yield f"draw {fit.draw}, {rows}: {check['name']}: {check['value']:.3g}, wanted {check['wanted']}"
+            found = f"{check['name']}: {check['value']:.3g}, wanted {check['wanted']}"
+            yield f"{named}: draw {fit.draw}, {where}: {found}"

@@ -1,16 +1,22 @@
-"""Proof that training acted: what every gradient fit is asked afterwards."""
+"""Proof that training acted: what every fit is asked afterwards."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lowres.models.heads import initial_head, softmax
 from lowres.training.fit import Check, Engine, Fit, Fitted, Tensors
-from lowres.training.recipe import MMD, Coral, Dann, SimCSE
+from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann, SimCSE
+
+MOST_ROWS = 32
+"""Of a fit's own rows that it is asked about."""
+LEAST_CHANGE = 0.001
+"""Mean change of a probability that is no rounding."""
 
 
 def logged(step: int, loss: float, figure: float | None) -> dict[str, float]:
@@ -20,10 +26,10 @@ def logged(step: int, loss: float, figure: float | None) -> dict[str, float]:
 
 
 def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[str, Any]]) -> tuple[Check, ...]:
-    """The adapter moved; from a fresh start the loss fell; the objective did what it is for."""
+    """The adapter moved; from a fresh head the loss fell; the objective did what it is for."""
     change = float(np.sqrt(sum(float(np.sum((last[name] - first[name]) ** 2)) for name in first)))
     checks = [Check("adapter moved", change > 0.0, change, "> 0")]
-    if fit.start is None and log:
+    if not fit.takes_head and log and not isinstance(fit.objective, SimCSE):  # whose texts tell more, held out
         fall = _fall(log, "loss")
         checks.append(Check("training loss fell", fall > 0.0, fall, "> 0"))
     if isinstance(fit.objective, Coral | MMD) and log:
@@ -35,9 +41,75 @@ def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[
     return tuple(checks)
 
 
-def held_out_checks(fit: Fit, fitted: Fitted, engine: Engine) -> tuple[Check, ...]:
+def encoder_checks(
+    fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str, Fitted], texts: list[str]
+) -> tuple[Check, ...]:
+    """What only the encoder before and after training can tell.
+
+    Args:
+        fit: A fit that was trained by gradient.
+        fitted: What came out of it.
+        engine: Gives the features.
+        starts: What came out of the fits it needs, by content.
+        texts: Those of its rows, also of rows that others decided to leave out.
+    """
+    start = (fit.start, starts[fit.start.content]) if isinstance(fit.start, Fit) else None
+    if isinstance(fit.objective, SimCSE):
+        return _held_out(fit, fitted, engine)
+    if isinstance(fit.objective, Contrastive):
+        return _drawn_together(fit, fitted, engine, start)
+    if isinstance(fit.objective, CrossEntropy) and fit.takes_head and start is not None:
+        return _went_on(fit, fitted, engine, start, texts[-MOST_ROWS:])
+    return ()
+
+
+def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted], own: list[str]) -> tuple[Check, ...]:
+    """Of a fit that goes on with adapter and head of another: its first loss is nearer to what they give on the same rows
+    than to what a fresh head does, and what it says of its rows changed.
+    """
+    places, weights = fit.batches()[0]
+    first, targets = [fit.texts[place] for place in places], fit.targets[places]
+    texts = list(dict.fromkeys((*first, *own)))
+    at = {text: place for place, text in enumerate(texts)}
+    before, after = (engine.features(texts, under[0].recipe, under) for under in (start, (fit, fitted)))
+    fresh = initial_head(before.shape[1], len(fit.labels), fit.task, fit.draw)
+    rows = [at[text] for text in first]
+    taken, forgotten = (
+        float(np.sum(weights * -np.log(np.maximum(_answers(before, head)[rows, targets], 1e-12))))
+        for head in (start[1].head, fresh)
+    )
+    began = fitted.log[0]["loss"]
+    nearer = abs(began - forgotten) - abs(began - taken)
+    change = float(np.abs(_answers(after, fitted.head) - _answers(before, start[1].head)).mean())
+    return (
+        Check("first loss nearer to its start's than to a fresh head's", nearer > 0.0, nearer, "> 0"),
+        Check("answers on its rows changed", change > LEAST_CHANGE, change, f"> {LEAST_CHANGE}"),
+    )
+
+
+def _answers(vectors: npt.NDArray[np.float32], head: Tensors) -> npt.NDArray[np.float64]:
+    """Probabilities of a linear head, [texts, classes]."""
+    return softmax(vectors.astype(float) @ head["weight"].T + head["bias"]).astype(float)
+
+
+def _drawn_together(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted] | None) -> tuple[Check, ...]:
+    """Cosine of rows of one class less that of rows of two, after training against before; 0 without such pairs."""
+    texts, targets = fit.texts[-MOST_ROWS:], fit.targets[-MOST_ROWS:]
+    same = targets[:, None] == targets[None, :]
+    other = ~np.eye(len(targets), dtype=np.bool_)
+    gaps = []
+    for under in (start, (fit, fitted)):
+        vectors = _lengthened(engine.features(texts, fit.recipe, under))
+        alike = vectors @ vectors.T
+        pairs = [alike[same & other], alike[~same]]
+        gaps.append(float(pairs[0].mean() - pairs[1].mean()) if all(map(len, pairs)) else 0.0)
+    closer = gaps[1] - gaps[0]
+    return (Check("vectors of a class closer than before", closer > 0.0, closer, "> 0"),)
+
+
+def _held_out(fit: Fit, fitted: Fitted, engine: Engine) -> tuple[Check, ...]:
     """Of an encoder that looked at unlabelled texts: its loss on texts it was not shown, against that of the frozen one."""
-    if not isinstance(fit.objective, SimCSE) or len(fit.parts) < 4:
+    if len(fit.parts) < 4 or not isinstance(fit.objective, SimCSE):
         return ()
     pairs = [list(part.rows.texts) for part in fit.parts[2:4]]
     losses = []
@@ -50,14 +122,17 @@ def held_out_checks(fit: Fit, fitted: Fitted, engine: Engine) -> tuple[Check, ..
 
 def _view_loss(texts: npt.NDArray[np.float32], views: npt.NDArray[np.float32], temperature: float) -> float:
     """Mean loss of finding each text among all by its other view, rows scaled to length 1; [rows, hidden] each."""
-    one, other = (
-        vectors.astype(float) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        for vectors in (texts, views)
-    )
+    one, other = map(_lengthened, (texts, views))
     alike = other @ one.T / temperature
     top = alike.max(1, keepdims=True)
     total = np.log(np.exp(alike - top).sum(1)) + top[:, 0]
     return float(np.mean(total - np.diag(alike)))
+
+
+def _lengthened(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The rows scaled to length 1."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(vectors.astype(float) / lengths)
 
 
 def _fall(log: Sequence[dict[str, Any]], name: str) -> float:

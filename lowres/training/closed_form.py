@@ -5,6 +5,8 @@ What they learn is kept as plain arrays and answered from those, so that nothing
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from scipy import sparse
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from lowres.training.fit import Engine
+    from lowres.training.fit import Engine, Tensors
 
 
 ABSENT = -1e9
@@ -62,7 +64,7 @@ def solve(fit: Fit, engine: Engine, starts: Mapping[str, Fitted]) -> Fitted:
         else:
             inputs = engine.features(fit.texts, fit.recipe, under)
         head = _SOLVERS[type(fit.objective)](fit, inputs) | extra
-        checks = _acted(head)
+        checks = _acted(fit, head, inputs)
     adapter = under[1].adapter if under else {}
     return Fitted(adapter=adapter, head=head, checks=checks, seconds=time.perf_counter() - began, words=words)
 
@@ -147,19 +149,31 @@ def _average(fit: Fit, ingredients: Sequence[Fitted]) -> Fitted:
         name: np.sum([weight * one.head[name] for weight, one in zip(weights, ingredients, strict=True)], axis=0)
         for name in ingredients[0].head
     }
-    apart = max(
-        float(np.abs(one.adapter[name] - ingredients[0].adapter[name]).max())
-        for one in ingredients
-        for name in one.adapter
+    return Fitted(adapter, head, checks=_averaged(fit, adapter, ingredients))
+
+
+def _averaged(fit: Fit, adapter: Tensors, ingredients: Sequence[Fitted]) -> tuple[Check, ...]:
+    """No two ingredients are the same, each brings an update, and they do not cancel out."""
+    assert isinstance(fit.objective, Average)
+    apart = min(
+        (
+            max(float(np.abs(one.adapter[name] - other.adapter[name]).max()) for name in one.adapter)
+            for one, other in itertools.combinations(ingredients, 2)
+        ),
+        default=0.0,
     )
-    change = float(
-        np.sqrt(sum(np.sum(value.astype(float) ** 2) for name, value in adapter.items() if ".lora_B." in name))
-    )
-    checks = (
+    brought, change = sum(_update(one.adapter) > 0.0 for one in ingredients), _update(adapter)
+    moved = "start moved from the initial one" if fit.objective.of == "factors" else "update not zero"
+    return (
         Check("ingredients differ", apart > 0.0, apart, "> 0"),
-        Check("update not zero", change > 0.0, change, "> 0"),
+        Check("ingredients with an update", brought == len(ingredients), brought, f"= {len(ingredients)}"),
+        Check(moved, change > 0.0, change, "> 0"),
     )
-    return Fitted(adapter, head, checks=checks)
+
+
+def _update(adapter: Tensors) -> float:
+    """Length of all B, which begin with zeros."""
+    return math.sqrt(sum(np.sum(value.astype(float) ** 2) for name, value in adapter.items() if ".lora_B." in name))
 
 
 def _tree(fit: Fit, inputs: sparse.csr_matrix) -> dict[str, npt.NDArray[Any]]:
@@ -202,9 +216,17 @@ def _walk(head: dict[str, Any] | Any, inputs: Any) -> npt.NDArray[np.float32]:
         node[inner] = np.where(goes_left, head["left"][at], head["right"][at])
 
 
-def _acted(head: dict[str, npt.NDArray[Any]]) -> tuple[Check, ...]:
+def _acted(fit: Fit, head: dict[str, npt.NDArray[Any]], inputs: Any) -> tuple[Check, ...]:
+    """It learned something, and by it tells the classes of its own rows apart."""
     if "weight" in head:
         norm = float(np.linalg.norm(head["weight"]))
-        return (Check("weights not zero", norm > 0.0, norm, "> 0"),)
-    splits = float((head["left"] >= 0).sum())
-    return (Check("tree has a split", splits > 0, splits, "> 0"),)
+        learned = Check("weights not zero", norm > 0.0, norm, "> 0")
+        said = np.asarray(inputs @ head["weight"].T + head["bias"]).argmax(1)
+    else:
+        splits = float((head["left"] >= 0).sum())
+        learned = Check("tree has a split", splits > 0, splits, "> 0")
+        said = _walk(head, inputs).argmax(1)
+    classes = np.unique(fit.targets)
+    recall, chance = float(np.mean([(said[fit.targets == one] == one).mean() for one in classes])), 1 / len(classes)
+    told = Check("mean recall on its rows above chance", recall > chance, recall, f"> {chance:.3g}")
+    return (learned, told) if len(classes) > 1 else (learned,)

@@ -31,6 +31,7 @@ from lowres.training.recipe import (
 
 if TYPE_CHECKING:
     from lowres.models.backbone import Backbone
+    from lowres.training.rules import Rules
 
 SCHEMA = 2
 """Raised whenever a change of the code may change a trained number."""
@@ -47,12 +48,12 @@ class PseudoLabels:
     share: float = 0.5
     """Of the rows that are kept, at the most."""
 
-    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
-        """The rows that are kept, with their new labels; probabilities [rows, labels of the teacher].
+    def keeps(self, rows: Rows) -> int:
+        """How many of the rows, at the most."""
+        return max(1, int(self.share * len(rows)))
 
-        Raises:
-            FitError: The teacher gives no label.
-        """
+    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
+        """The rows that are kept, with their new labels; probabilities [rows, labels of the teacher]."""
         labels, sure = probabilities.argmax(1), probabilities.max(1)
         most = max(1, int(self.share * len(rows) / probabilities.shape[1]))
         kept = [
@@ -81,6 +82,10 @@ class Resembling:
     share: float = 0.5
     """Of the rows of each class that are kept."""
 
+    def keeps(self, rows: Rows) -> int:
+        """How many of the rows, about."""
+        return max(1, int(self.share * len(rows)))
+
     def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
         """The rows that are kept; probabilities [rows, domains]."""
         alike = probabilities[:, -1].astype(float)
@@ -92,12 +97,27 @@ class Resembling:
                 ]
             )
         )
-        gain = float(alike[places].mean() - alike.mean())
-        return rows.take(places), (Check("kept rows are more target-like", gain > 0.0, gain, "> 0"),)
+        above = _share_above(alike, places, rows)
+        return rows.take(places), (Check("kept rows are more target-like than others", above > 0.9, above, "> 0.9"),)
 
     def spec(self) -> dict[str, Any]:
         """As JSON-like data."""
         return {"resembling": {"asked": self.asked.content, "share": self.share}}
+
+
+def _share_above(alike: npt.NDArray[np.float64], kept: npt.NDArray[np.int64], rows: Rows) -> float:
+    """Of all pairs of a kept row and one of its class that was left, the share in which the kept one is more alike; ties
+    count half. 1 where nothing was left.
+    """
+    stays = np.zeros(len(alike), dtype=np.bool_)
+    stays[kept] = True
+    above = pairs = 0.0
+    for own in rows.by_label().values():
+        one, other = alike[own[stays[own]]], alike[own[~stays[own]]]
+        gaps = np.sign(one[:, None] - other[None, :])
+        above += float((gaps + 1).sum()) / 2
+        pairs += gaps.size
+    return above / pairs if pairs else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +130,13 @@ class Part:
 
     rows: Rows
     share: float = 1.0
-    by: PseudoLabels | Resembling | None = None
-    """Which of the rows, and with which labels, another fit decides; None: all of them as they are."""
+    by: PseudoLabels | Resembling | Rules | None = None
+    """Which of the rows, and with which labels, another fit or rules decide; None: all of them as they are."""
 
     @property
     def size(self) -> int:
-        """Rows that are trained on; where another fit decides, as many as it may keep."""
-        return (
-            0 if self.share == 0 else len(self.rows) if self.by is None else max(1, int(self.by.share * len(self.rows)))
-        )
+        """Rows that are trained on; where others decide, as many as they may keep."""
+        return 0 if self.share == 0 else len(self.rows) if self.by is None else self.by.keeps(self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +197,8 @@ class Fit:
     def needs(self) -> tuple[Fit, ...]:
         """The fits that have to be there before this one: its start, its ingredients, and those that decide on its rows."""
         start = (self.start,) if isinstance(self.start, Fit) else ()
-        return (*start, *self.ingredients, *(part.by.asked for part in self.parts if part.by is not None))
+        asked = (part.by.asked for part in self.parts if part.by is not None)
+        return (*start, *self.ingredients, *(fit for fit in asked if fit is not None))
 
     @property
     def size(self) -> int:
@@ -222,7 +241,7 @@ class Fit:
         )
 
     def decided(self, answers: Mapping[str, npt.NDArray[np.float32]]) -> tuple[Fit, tuple[Check, ...]]:
-        """This fit with the rows that other fits decided on, and the checks of what they decided.
+        """This fit with the rows that other fits or rules decided on, and the checks of what they decided.
 
         Args:
             answers: Probabilities [rows, labels] of each deciding fit on the rows of its part, by the rows' fingerprint
@@ -232,7 +251,10 @@ class Fit:
         parts = []
         for part in self.parts:
             if part.by is not None:
-                rows, found = part.by.pick(part.rows, answers[f"{part.rows.fingerprint} {part.by.asked.content}"])
+                if isinstance(part.by, PseudoLabels | Resembling):
+                    rows, found = part.by.pick(part.rows, answers[f"{part.rows.fingerprint} {part.by.asked.content}"])
+                else:
+                    rows, found = part.by.pick(part.rows)
                 checks += found
                 part = Part(rows, part.share)
             parts.append(part)

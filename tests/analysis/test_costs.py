@@ -286,3 +286,10 @@ def test_a_part_that_fails_costs_no_other(result: StudyResult, monkeypatch: pyte
     assert found.notes == ["words could not be made: ValueError: no such words"]
     assert found.words == []
     assert found.forecasts == result.evidence.forecasts != []
+
+
+def test_rows_that_bear_the_name_of_their_domain_are_no_labels(small: Callable[..., Study]) -> None:
+    """The domain classifier of ``select-source`` sees unlabelled target rows, called target."""
+    result = small(methods=["select-source"], targets=["film"], seeds=1).run()
+    found = {one.shots: one.labels for one in result.evidence.costs if one.method == "select-source"}
+    assert found == {0: 0.0, 4: 8.0}

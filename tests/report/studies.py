@@ -117,6 +117,10 @@ def evidence(
                 for label in labels
                 for _ in range(5)
             ],
+            "acted": [
+                {"method": "source-then-target", "check": "answers on its rows changed", "fits": 10, "passed": 0.9, "worst": 2e-4, "wanted": "> 0.001"},
+                {"method": "target-full", "check": "adapter moved", "fits": 5, "passed": 1.0, "worst": 1.25, "wanted": "> 0"},
+            ],
             "notes": [f"{target}: a note"],
         }
     )  # fmt: skip

@@ -114,7 +114,7 @@ def test_headings_come_in_order_and_the_verdict_first(page: str) -> None:
 TABLES = {
     "aggregates": "aggregates", "costs": "cost", "laws": "law", "reaches": "reach", "forecasts": "forecast", "distances": "distance",
     "flips": "flip", "words": "word", "calibration": "calibrated", "risks": "risk", "promises": "promise", "sets": "set",
-    "choices": "choice", "map": "mapped",
+    "choices": "choice", "map": "mapped", "acted": "checks",
 }  # fmt: skip
 
 
