@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from lowres.training.fit import Fit, Part
 from lowres.training.rules import Rules
 
 
-def leaks(task: Task, cell: Cell, fit: Fit) -> list[str]:
+def leaks(task: Task, cell: Cell, fit: Fit, members: Collection[str] = ()) -> list[str]:
     """What is wrong with any fit behind a cell: starts, ingredients, and fits that decide on rows, with the rows that
-    they decide on; nothing where all is well.
+    they decide on; nothing where all is well. ``members``: the domains that a source is made of, if more than itself.
     """
+    members = members or ([cell.source] if cell.source is not None else [])
     links = {link.content: link for link in fit.lineage()}
     faults = [
         f"a fit that is not followed decides for {cell}"
@@ -30,16 +31,18 @@ def leaks(task: Task, cell: Cell, fit: Fit) -> list[str]:
     shown: set[str] = set()
     for link in links.values():
         for part in link.parts:
-            faults += [f"{cell.method}, {cell.shots} shots: {fault}" for fault in _part(task, cell, link, part)]
+            faults += [
+                f"{cell.method}, {cell.shots} shots: {fault}" for fault in _part(task, cell, members, link, part)
+            ]
             if part.rows.domain == cell.target and set(part.rows.labels) & set(task.labels):
                 shown |= set(part.rows.ids)
     most = (cell.shots or 0) * len(task.labels)
-    if "pool" not in METHODS[cell.method].uses and len(shown) > most and cell.source != cell.target:
+    if "pool" not in METHODS[cell.method].uses and len(shown) > most and cell.target not in members:
         faults.append(f"{cell.method} sees {len(shown)} target labels in all its fits")
     return faults
 
 
-def _part(task: Task, cell: Cell, link: Fit, part: Part) -> Iterator[str]:
+def _part(task: Task, cell: Cell, members: Collection[str], link: Fit, part: Part) -> Iterator[str]:
     uses, rows = METHODS[cell.method].uses, part.rows
     ids, labels = set(rows.ids), set(rows.labels)
     for domain in task.domains.values():
@@ -65,12 +68,12 @@ def _part(task: Task, cell: Cell, link: Fit, part: Part) -> Iterator[str]:
     true = dict(zip(train.ids, train.labels, strict=True))
     if labels & set(task.labels) and any(true[row] != label for row, label in zip(rows.ids, rows.labels, strict=True)):
         yield "labels that are not the rows' own"
-    if rows.domain == cell.target and cell.source != cell.target:
+    if rows.domain == cell.target and cell.target not in members:
         yield from _target(task, cell, rows, uses)
     elif not uses & {"S", "others"}:
         if "pool" not in uses:
             yield "source rows that it does not declare"
-    elif rows.domain != cell.source and "others" not in uses:
+    elif rows.domain not in members and "others" not in uses:
         yield "rows of a third domain"
     yield from _decided(task, link, part)
 

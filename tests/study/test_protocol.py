@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from lowres.data import splits
-from lowres.data.rows import UNLABELLED
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.library import Study
@@ -18,6 +17,7 @@ from lowres.methods.catalogue import METHODS
 from lowres.study.config import build_config
 from lowres.study.plan import Plan, make_plan
 from lowres.study.protocol import find_origins
+from tests.methods.follow import leaks
 
 SETS = {"film": "chat+shop", "chat": "film+shop", "shop": "chat+film"}
 
@@ -69,41 +69,19 @@ def test_a_set_has_as_many_rows_as_one_source_and_equal_shares(toy_task: Task) -
         assert ceiling.steps == fit.steps
 
 
-def test_no_method_sees_what_it_may_not(toy_task: Task) -> None:
+def test_no_method_sees_what_it_may_not(hinted_task: Task) -> None:
     """Follows the row ids of every fit of the catalogue."""
-    plan = together(toy_task, methods=list(METHODS))
-    hidden = {row for one in toy_task.domains.values() for part in (one.test, one.dev) for row in part.ids}
-    followed = set()
+    plan = together(hinted_task, methods=list(METHODS))
     for cell, fit in plan.fits.items():
-        method = METHODS[cell.method]
-        members = set(plan.origins.members(cell.source)) if cell.source else set(toy_task.domains) - {cell.target}
-        inside = cell.source is not None and cell.target in members
-        assert not inside or cell.method == "source-only"
-        for link in fit.lineage():
+        members = plan.origins.members(cell.source) if cell.source else ()
+        assert cell.target not in members or cell.method == "source-only"
+        assert leaks(hinted_task, cell, fit, members) == []
+        for link in fit.lineage() if METHODS[cell.method].uses_source else ():
             labelled = {
-                (part.rows.domain, row)
-                for part in link.parts
-                if set(part.rows.labels) & set(toy_task.labels)
-                for row in part.rows.ids
+                row for part in link.parts if set(part.rows.labels) & set(hinted_task.labels) for row in part.rows.ids
             }
-            if method.uses_source:
-                assert len({row for domain, row in labelled if domain in members}) <= plan.row_cap
-            for part in link.parts:
-                assert not hidden & set(part.rows.ids)
-                if part.rows.domain in members:
-                    assert method.uses & {"S", "others"}
-                    continue
-                assert part.rows.domain == cell.target, f"{cell.method} reads a domain that is left out"
-                if not set(part.rows.labels) & set(toy_task.labels):
-                    assert "U" in method.uses
-                    assert set(part.rows.labels) <= {UNLABELLED, "target"}
-                elif "pool" not in method.uses:
-                    assert "T" in method.uses
-                    train = toy_task.domains[cell.target].train
-                    allowed = splits.shots(toy_task.name, train, cell.shots or 0, link.draw)
-                    assert set(part.rows.ids) <= set(allowed.ids)
-        followed.add((cell.method, cell.target))
-    assert followed == {(name, target) for name in METHODS for target in SETS}
+            assert len(labelled) <= plan.row_cap + (cell.shots or 0) * len(hinted_task.labels)
+    assert {(cell.method, cell.target) for cell in plan.fits} == {(name, target) for name in METHODS for target in SETS}
 
 
 def test_averages_of_domains_mean_the_same_members_and_the_same_fits(toy_task: Task) -> None:
@@ -119,11 +97,12 @@ def test_averages_of_domains_mean_the_same_members_and_the_same_fits(toy_task: T
 
 
 def test_every_method_runs(small: Callable[..., Study]) -> None:
-    result = small(protocol="leave-one-out", sources=[], targets=[], seeds=1, methods=list(METHODS)).run()
+    able = [name for name in METHODS if name != "keywords"]  # a table says nothing of its labels
+    result = small(protocol="leave-one-out", sources=[], targets=[], seeds=1, methods=able).run()
     assert not result.outcome.failed
     assert result.evidence.notes == []
     scored = {(one.method, one.target) for one in result.summary.scores}
-    assert {(name, target) for name in METHODS for target in SETS} <= scored
+    assert {(name, target) for name in able for target in SETS} <= scored
     assert {(one.source, one.target) for one in result.summary.transfer} == {(own, one) for one, own in SETS.items()}
 
 
