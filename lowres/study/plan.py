@@ -101,6 +101,7 @@ class Plan:
             "recipe": settings.as_dict(config.recipe),
             "row_cap": self.row_cap,
             "schema": SCHEMA,
+            **({"method": config.method.changed()} if config.method.changed() else {}),
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
         }
         return seeds.digest("study", request, asdict(environment))
@@ -199,7 +200,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
         config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
     )
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
-    shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
+    shared = Settings(row_cap, config.lora, config.recipe, config.method)
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, sources, targets, methods):
@@ -258,7 +259,7 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
     row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe))
+    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe, config.method))
     fit = find_method(cell.method).expression(bench)
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
@@ -280,7 +281,7 @@ def source_plan(config: StudyConfig, task: Task) -> Plan:
     train = {name: task.domains[name].train for name in sources}
     row_cap = min(config.source_rows, *map(len, train.values()))
     cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
-    shared = Settings(row_cap, config.lora, config.recipe)
+    shared = Settings(row_cap, config.lora, config.recipe, config.method)
     fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, sources)) for cell in cells}
     return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
 
