@@ -43,6 +43,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "run": {"task": tasks, "methods": methods, "backbone": backbones},
     "plan": {"task": tasks, "methods": methods, "backbone": backbones},
     "forecast": {"task": tasks, "backbone": backbones},
+    "tune": {"task": tasks, "method": methods, "backbone": backbones},
     "report": {"format": formats},
     "fit": {"task": tasks, "method": methods, "backbone": backbones},
     "evaluate": {"task": tasks, "backbone": backbones},

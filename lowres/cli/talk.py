@@ -26,7 +26,7 @@ PATH_FAULTS = {
 }
 """What the system says of a path that was given and cannot be used."""
 INTERRUPTION: Final = dict.fromkeys(
-    ("run", "forecast"), "what was finished is kept, the same command goes on from there"
+    ("run", "forecast", "tune"), "what was finished is kept, the same command goes on from there"
 )
 """What becomes of the work of a command, where it is not lost."""
 

@@ -6,7 +6,7 @@ Imports no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -185,8 +185,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
-    trainable = _trainable(task)
-    sources, targets = config.source or trainable, config.target or tuple(known)
+    sources, targets = config.source or trainable(task), config.target or tuple(known)
     if not any(source != target for source in sources for target in targets):
         raise UserError(
             "no pair of a source and another target",
@@ -196,19 +195,23 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
         )
     _check_domains(task, sources, targets, config.limit)
     domains = dict.fromkeys((*sources, *targets))
-    row_cap = min(
-        config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
-    )
+    cap = row_cap(config, task, domains)
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
-    shared = Settings(row_cap, config.lora, config.recipe, config.method)
+    shared = Settings(cap, config.lora, config.recipe, config.method)
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, sources, targets, methods):
         fits[cell] = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, tuple(sources)))
-    return Plan(config, task, tuple(sources), tuple(targets), methods, row_cap, fits)
+    return Plan(config, task, tuple(sources), tuple(targets), methods, cap, fits)
 
 
-def _trainable(task: Task) -> tuple[str, ...]:
+def row_cap(config: StudyConfig, task: Task, domains: Iterable[str]) -> int:
+    """Rows of a source fit and of the ceiling: as asked, or the smallest training part of these domains."""
+    sizes = (len(task.domains[name].train) for name in domains)
+    return min([config.source_rows, *(size for size in sizes if size)])
+
+
+def trainable(task: Task) -> tuple[str, ...]:
     """Domains with training rows; refuses a task that has none."""
     found = tuple(name for name, domain in task.domains.items() if len(domain.train))
     if not found:
@@ -258,12 +261,12 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     domains = tuple(name for name in (cell.source, cell.target) if name is not None)
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
-    row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe, config.method))
+    cap = min(config.source_rows, max(len(rows) for rows in train.values()))
+    bench = Bench(cell, train, task.labels, Settings(cap, config.lora, config.recipe, config.method))
     fit = find_method(cell.method).expression(bench)
     if not fit.uses_gradients:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
-    return Plan(config, task, (), (cell.target,), (cell.method,), row_cap, {cell: fit})
+    return Plan(config, task, (), (cell.target,), (cell.method,), cap, {cell: fit})
 
 
 def source_plan(config: StudyConfig, task: Task) -> Plan:
@@ -276,14 +279,14 @@ def source_plan(config: StudyConfig, task: Task) -> Plan:
     """
     for name in config.source:
         task.domain(name)
-    sources = config.source or _trainable(task)
+    sources = config.source or trainable(task)
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
-    row_cap = min(config.source_rows, *map(len, train.values()))
+    cap = row_cap(config, task, sources)
     cells = [Cell(task.name, name, name, 0, "source-only", draw) for draw in range(config.seeds) for name in sources]
-    shared = Settings(row_cap, config.lora, config.recipe, config.method)
+    shared = Settings(cap, config.lora, config.recipe, config.method)
     fits = {cell: METHODS[cell.method].expression(Bench(cell, train, task.labels, shared, sources)) for cell in cells}
-    return Plan(config, task, tuple(sources), (), ("source-only",), row_cap, fits)
+    return Plan(config, task, tuple(sources), (), ("source-only",), cap, fits)
 
 
 def _cells(
