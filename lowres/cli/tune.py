@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowres.tuning.search import Searched
 
 SHOWN = 10
-"""Trials of the table."""
+"""Trials of the table, and warnings, at the most."""
 SHOTS = 8
 """Where neither a flag nor a file says a budget."""
 
@@ -97,8 +97,10 @@ def tune(
             by=by, trials=trials, wave=wave, folds=folds, over=settings, dev_rows=dev_rows, study_db=study_db, out=out,
             progress=progress, told=lambda done: _say_wave(done, trials),
         )  # fmt: skip
-    for warning in found.warnings:
+    for warning in found.warnings[:SHOWN]:
         say(f"warning: {warning}")
+    if len(found.warnings) > SHOWN:
+        say(f"… and {len(found.warnings) - SHOWN} more warnings in {_beside(found)}")
     if json:
         put(found.to_json())
     else:

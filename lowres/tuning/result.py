@@ -16,7 +16,7 @@ from lowres.analysis.summary import Estimate, Part
 from lowres.errors import UserError
 from lowres.scoring.metrics import find_metric
 from lowres.stats.paired import Comparison, compare
-from lowres.stats.variance import Quantity, interval
+from lowres.stats.variance import FEW_DRAWS, Quantity, interval
 from lowres.study.config import StudyConfig
 from lowres.study.validation import RULES, Validated
 from lowres.tuning.search import Search, Searched, Trial
@@ -189,7 +189,8 @@ def _difference(found: Comparison) -> Difference:
 def _sentence(search: Search, done: Searched, found: Comparison | None) -> str:
     how, first, best = search.how, done.first, done.best
     rows = RULES[how.by] if how.by == "source-dev" else f"{how.folds}-fold {RULES[how.by]}"
-    begin = f"{len(_distinct(done))} candidates on {rows}, {how.draws} draw{'s' * (how.draws > 1)}: "
+    count = f"{how.draws} draw{'s' * (how.draws > 1)}" + (", few" if how.draws < FEW_DRAWS else "")
+    begin = f"{len(_distinct(done))} candidates on {rows}, {count}: "
     if best is first:
         return begin + f"none scored above the default recipe of {first.candidate.method} ({first.mean:.3f})"
     begin += f"trial {best.number} ({best.candidate.method}) {best.mean:.3f}, the default recipe of "
@@ -248,7 +249,8 @@ def plain(config: StudyConfig) -> dict[str, Any]:
 
 def _changes(best: Trial, first: Trial) -> Sequence[str]:
     """What the chosen config has other than the one that the search began with."""
-    return [
+    names = [first.candidate.method, best.candidate.method]
+    return [f"method {' → '.join(names)}"] * (names[0] != names[1]) + [
         f"{path} {value_of(first.candidate.config, path)} → {value}"
         for path, value in best.values.items()
         if value != value_of(first.candidate.config, path)
