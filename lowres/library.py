@@ -31,7 +31,7 @@ from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_pla
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
-from lowres.study.validation import validation
+from lowres.study.validation import Candidate, Validated, validate, validation
 from lowres.training.engines import make_engine
 from lowres.training.fit import Engine, Environment
 from lowres.training.recipe import Recipe
@@ -230,6 +230,31 @@ class Study:
             raise FitError(f"{len(outcome.failed)} of {len(plan.distinct)} source fits failed: {error}")
         name_of_backbone = self.backbone.hub_id or self.backbone.name
         return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
+
+    def validate(
+        self, *, by: str | None = None, folds: int = 4, dev_rows: int | None = None, progress: Progress | None = None
+    ) -> dict[str, Validated]:
+        """The score of each method at the study's one budget, by draw, from rows that a choice may look at.
+
+        Args:
+            by: ``source-dev`` or ``few-shot``, see ``tune``.
+            folds: Of the cross-validation.
+            dev_rows: At most so many dev rows a source.
+            progress: Told of the waves of fits.
+
+        Raises:
+            UserError: The request does not fit the data.
+            FitError: A fit could not be trained; the others are kept.
+        """
+        names = self.config.methods
+        how = validation(self.config, self.task, names, by=by, folds=folds, dev_rows=dev_rows)
+        candidates = [Candidate(name, self.config) for name in names]
+        origin = provenance(self.machine.device, self.machine.precision)
+        found, _ = validate(how, candidates, self.engine, self.environment, self.store, origin, progress)
+        for one in found:
+            if isinstance(one, FitError):
+                raise one
+        return {one.candidate.method: one for one in found if isinstance(one, Validated)}
 
     def tune(
         self,

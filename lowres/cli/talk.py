@@ -91,9 +91,9 @@ def console(columns: int = 80) -> Console:
 
 
 class RunProgress:
-    """A bar on stderr while fits are made, silent where stderr is no terminal."""
+    """A bar on stderr while fits are made, silent where stderr is no terminal; ``fits`` in all, None: not known."""
 
-    def __init__(self, fits: int) -> None:
+    def __init__(self, fits: int | None) -> None:
         self.fits, self.done, self.label = fits, 0, ""
         self._bar: Progress | None = None
 

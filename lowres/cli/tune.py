@@ -92,7 +92,7 @@ def tune(
     for line in study.task.notes:
         say(line)
     settings = [name.strip() for name in (over or "").split(",") if name.strip()]
-    with RunProgress(0) as progress:
+    with RunProgress(None) as progress:
         found = study.tune(
             by=by, trials=trials, wave=wave, folds=folds, over=settings, dev_rows=dev_rows, study_db=study_db, out=out,
             progress=progress, told=lambda done: _say_wave(done, trials),

@@ -31,6 +31,10 @@ RANDOM_FIRST: Final = 8
 """Trials before the sampler (a tree-structured Parzen estimator) looks at scores."""
 MOST: Final = 10_000
 """Trials."""
+SEARCHED: Final = "method"
+"""The choice among methods that have something to search."""
+FIXED: Final = "method without settings"
+"""That among the others, which are tried once."""
 WHY: Final = "why"
 """Under this name and its number the database keeps why a trial has no score."""
 
@@ -132,7 +136,7 @@ class Search:
             while True:
                 todo, begun = self._whole(optuna, study, begun), []
                 known = {trial.candidate for trial in done.trials} | {self._candidate(values) for _, values in todo}
-                todo += self._asked(optuna, study, min(wave, trials - len(done.trials) - len(todo)), known)
+                todo += self._asked(optuna, study, min(wave - len(todo), trials - len(done.trials) - len(todo)), known)
                 if not todo:
                     return done
                 self._wave(optuna, study, todo, done, progress)
@@ -151,16 +155,28 @@ class Search:
         study.sampler = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=RANDOM_FIRST, multivariate=True, group=True, constant_liar=True
         )
-        for method in [one for one in self.methods if Candidate(one, self.config) not in known][:count]:
+        defaults = [one for one in self.methods if Candidate(one, self.config) not in known][:count]
+        for method in defaults:
             given = {dimension.path: value_of(self.config, dimension.path) for dimension in self.spaces[method]}
-            study.enqueue_trial({"method": method, **given})
+            study.enqueue_trial({self._choice(method): method, **given})
+        kinds = [self._choice(method) for method in defaults]
+        if self._named(SEARCHED):
+            kinds += [SEARCHED] * (count - len(kinds))
         found = []
-        for _ in range(count):
+        for kind in kinds:
             trial = study.ask()
-            method = str(trial.suggest_categorical("method", self.methods))
+            method = str(trial.suggest_categorical(kind, self._named(kind)))
             values = {dimension.path: dimension.suggest(trial) for dimension in self.spaces[method]}
             found.append((trial.number, {"method": method, **values}))
         return found
+
+    def _choice(self, method: str) -> str:
+        """Where a trial says its method."""
+        return SEARCHED if self.spaces[method] else FIXED
+
+    def _named(self, kind: str) -> list[str]:
+        """The methods among which this is the choice."""
+        return [method for method in self.methods if self._choice(method) == kind]
 
     def _whole(
         self, optuna: Any, study: optuna.Study, begun: Sequence[optuna.trial.FrozenTrial]
@@ -177,7 +193,7 @@ class Search:
 
     def _values(self, trial: optuna.trial.FrozenTrial) -> dict[str, Value | str] | None:
         """Method and settings of a trial as they were proposed; None if something is missing."""
-        method = str(trial.params.get("method"))
+        method = str(trial.params.get(SEARCHED, trial.params.get(FIXED)))
         if method not in self.spaces or any(one.path not in trial.params for one in self.spaces[method]):
             return None
         return {"method": method, **{one.path: one.given(trial.params[one.path]) for one in self.spaces[method]}}

@@ -26,6 +26,7 @@ from lowres.study.config import build_config
 from lowres.study.runner import answer
 from lowres.training.fit import Fit, Fitted
 from lowres.training.fleet import FleetEngine
+from lowres.tuning import search
 from lowres.tuning.result import Tuned
 from lowres.tuning.space import SPACE, settled, value_of
 from tests.study.test_validation import poisoned
@@ -76,6 +77,22 @@ def test_the_first_trial_is_the_default_recipe(study: Make) -> None:
     assert both.trials[1].draws == found.trials[0].draws
 
 
+def test_a_method_without_settings_is_tried_once(study: Make) -> None:
+    found = tune(study(methods=["nearest", "probe"]), trials=6, over=[])
+    assert [trial.method for trial in found.trials] == ["nearest", *["probe"] * 5]
+    assert len({tuple(trial.settings.items()) for trial in found.trials}) == 6
+    both = tune(study("both", methods=["nearest", "majority"]), trials=6, over=[])
+    assert [trial.method for trial in both.trials] == ["nearest", "majority"]
+    assert tune(study("both", methods=["nearest", "majority"]), trials=6, over=[]).trials == both.trials
+
+
+def test_methods_are_validated_as_a_search_scores_their_defaults(study: Make) -> None:
+    names = ["source-then-target", "target-only"]
+    found = tune(study(methods=names), trials=2, wave=4)
+    scores = study(methods=names).validate(folds=2)
+    assert {name: one.draws for name, one in scores.items()} == {trial.method: trial.draws for trial in found.trials}
+
+
 def test_a_wave_is_one_call_of_the_engine(study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     whole = FleetEngine.fit_many
@@ -90,7 +107,8 @@ def test_a_wave_is_one_call_of_the_engine(study: Make, monkeypatch: pytest.Monke
     assert found.fits_trained == sum(calls)
 
 
-def test_the_sampler_is_seeded(study: Make) -> None:
+def test_the_sampler_is_seeded(study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "RANDOM_FIRST", 2)
     one, same = tune(study("a"), trials=6), tune(study("b"), trials=6)
     assert proposed(one) == proposed(same)
     assert [trial.draws for trial in one.trials] == [trial.draws for trial in same.trials]
@@ -104,6 +122,7 @@ class Pressed(KeyboardInterrupt):
 
 
 def test_an_interrupted_search_goes_on_as_if_nothing_had_been(study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "RANDOM_FIRST", 2)  # so that scores steer what is proposed
     whole, left = FleetEngine._train, [3]
 
     def pressed(self: FleetEngine, group: list[Fit], starts: Any) -> Any:
