@@ -138,7 +138,9 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_been(study: Make, monke
     monkeypatch.setattr(FleetEngine, "_train", whole)
     kept = len(list(Path(study("broken").config.store, "fits").iterdir()))
     assert 0 < kept < wanted.fits_trained
-    found = tune(study("broken"), trials=6)
+    waves: list[int] = []
+    found = tune(study("broken"), trials=6, told=lambda done: waves.append(len(done.trials)))
+    assert waves == [4, 6], "the wave that was broken off is told before more is proposed"
     assert found.fits_trained == wanted.fits_trained - kept
     assert proposed(found) == proposed(wanted)
     assert [trial.draws for trial in found.trials] == [trial.draws for trial in wanted.trials]
