@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from lowres.errors import FitError, UserError
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, Team, numerics, resolve, team
-from lowres.results import StudyResult, check_folder, classifier
+from lowres.results import StudyResult, check_folder, classifier, write_text
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
@@ -32,9 +32,12 @@ from lowres.study.protocol import targets_of
 from lowres.study.provenance import provenance
 from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
+from lowres.study.validation import Candidate, Validated, validate, validation
 from lowres.training.engines import make_engine
 from lowres.training.fit import Engine, Environment
 from lowres.training.recipe import Recipe
+from lowres.tuning.result import Tuned, check_out, config_text, tuned
+from lowres.tuning.search import Searched, check_counts, import_optuna, make_search
 
 
 class Study:
@@ -235,6 +238,83 @@ class Study:
         parts = [splits.limit_test(task.name, task.domain(one).test, config.limit) for one in names]
         asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
         return [unlabelled(rows.domain, rows.texts, rows.groups) for rows in asked]
+
+    def validate(
+        self, *, by: str | None = None, folds: int = 4, dev_rows: int | None = None, progress: Progress | None = None
+    ) -> dict[str, Validated]:
+        """The score of each method at the study's one budget, by draw, from rows that a choice may look at.
+
+        Args:
+            by: ``source-dev`` or ``few-shot``, see ``tune``.
+            folds: Of the cross-validation.
+            dev_rows: At most so many dev rows a source.
+            progress: Told of the waves of fits.
+
+        Raises:
+            UserError: The request does not fit the data.
+            FitError: A fit could not be trained; the others are kept.
+        """
+        names = self.config.methods
+        how = validation(self.config, self.task, names, by=by, folds=folds, dev_rows=dev_rows)
+        candidates = [Candidate(name, self.config) for name in names]
+        origin = provenance(self.machine.device, self.machine.precision)
+        found, _ = validate(how, candidates, self.engine, self.environment, self.store, origin, progress)
+        for one in found:
+            if isinstance(one, FitError):
+                raise one
+        return {one.candidate.method: one for one in found if isinstance(one, Validated)}
+
+    def tune(
+        self,
+        *,
+        by: str | None = None,
+        trials: int = 24,
+        wave: int = 8,
+        folds: int = 4,
+        over: Sequence[str] = (),
+        dev_rows: int | None = None,
+        study_db: str | Path | None = None,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+        told: Callable[[Searched], None] = lambda _: None,
+    ) -> Tuned:
+        """Searches recipe, rank and method settings of the study's methods at its one budget; writes the chosen config.
+
+        Reads no dev or test row of a target. Can be interrupted and called again; more ``trials`` go on from those made.
+
+        Args:
+            by: ``source-dev`` (dev rows of the source) or ``few-shot`` (cross-validation over the target shots); None: the
+                latter, at 0 shots the former.
+            trials: In all; the first are the default recipes of the methods.
+            wave: Trials that are proposed, and trained together, at once.
+            folds: Of the cross-validation; at most one a shot is made.
+            over: Settings that are searched, by path; none: all that the methods feel.
+            dev_rows: At most so many dev rows a source.
+            study_db: SQLite file of the search; None: ``tune.db`` beside the store.
+            out: YAML file of the chosen config, every trial beside it as JSON; None: ``runs/TASK-tuned-HASH.yaml``.
+            progress: Told of the waves of fits.
+            told: Told after every wave of trials.
+
+        Raises:
+            UserError: The request does not fit the data, Optuna is not installed, or a file cannot be used.
+            FitError: The default recipe could not be trained.
+        """
+        import_optuna()
+        columns: dict[str, Any] = dict(self.task.columns)
+        config = replace(self.config, **columns)
+        check_counts(trials, wave, len(config.methods))
+        how = validation(config, self.task, config.methods, by=by, folds=folds, dev_rows=dev_rows)
+        origin = provenance(self.machine.device, self.machine.precision)
+        search = make_search(how, config.methods, config, self.engine, self.environment, self.store, origin, list(over))
+        path = Path(out or f"runs/{safe_stem(self.task.name)}-tuned-{search.name[:8]}.yaml")
+        check_out(path)
+        database = Path(study_db) if study_db else self.store.folder.parent / "tune.db"
+        done = search.go(database, trials, wave, progress, told)
+        found = tuned(search, done, self.backbone.hub_id or self.backbone.name)
+        found = found.model_copy(update={"config": str(path)})
+        write_text(path, config_text(search, done, found, origin))
+        write_text(path.with_suffix(".json"), found.to_json())
+        return found
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""

@@ -50,6 +50,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "run": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
     "plan": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
     "forecast": {"task": tasks, "protocol": protocols, "backbone": backbones},
+    "tune": {"task": tasks, "method": methods, "backbone": backbones},
     "report": {"format": formats},
     "fit": {"task": tasks, "method": methods, "backbone": backbones},
     "evaluate": {"task": tasks, "backbone": backbones},

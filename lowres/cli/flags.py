@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-NO_FLAG = frozenset({"task", "lora", "recipe"})
+NO_FLAG = frozenset({"task", "lora", "recipe", "method"})
 Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 STUDY_ONLY = frozenset({"source", "target", "protocol", "shots", "seeds", "methods", "limit", "out"})
 """Fields that a command on a single fit has no use for."""

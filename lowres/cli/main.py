@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, complete, doctor, explain, forecast, model, predict, run, store, tasks
+from lowres.cli import catalogue, complete, doctor, explain, forecast, model, predict, run, store, tasks, tune
 from lowres.cli.talk import INTERRUPTED
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(run.run)
 app.command()(run.plan)
 app.command()(run.report)
 app.command()(forecast.forecast)
+app.command()(tune.tune)
 app.command()(model.fit)
 app.command()(model.evaluate)
 app.command()(predict.predict)

@@ -28,7 +28,7 @@ PATH_FAULTS = {
 }
 """What the system says of a path that was given and cannot be used."""
 INTERRUPTION: Final = dict.fromkeys(
-    ("run", "forecast"), "what was finished is kept, the same command goes on from there"
+    ("run", "forecast", "tune"), "what was finished is kept, the same command goes on from there"
 )
 """What becomes of the work of a command, where it is not lost."""
 
@@ -93,9 +93,9 @@ def console(columns: int = 80) -> Console:
 
 
 class RunProgress:
-    """A bar on stderr while fits are made; where stderr is no terminal a line now and then."""
+    """A bar on stderr while fits are made; where stderr is no terminal a line now and then. ``fits``: in all, None: not known."""
 
-    def __init__(self, fits: int) -> None:
+    def __init__(self, fits: int | None) -> None:
         self.fits, self.done, self.label = fits, 0, ""
         self._bar: Progress | None = None
         self._began = self._said = time.monotonic()
@@ -136,7 +136,8 @@ class RunProgress:
             self._bar.update(self._task, advance=fits)
         elif fits and time.monotonic() - self._said >= EVERY:
             self._said = time.monotonic()
-            say(f"{self.label}: {self.done} of {self.fits} fits after {self._said - self._began:.0f} s")
+            of = "" if self.fits is None else f" of {self.fits}"
+            say(f"{self.label}: {self.done}{of} fits after {self._said - self._began:.0f} s")
 
 
 class DownloadProgress:

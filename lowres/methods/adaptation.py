@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from lowres.data import splits
 from lowres.data.views import with_deletions
 from lowres.methods.cell import Bench, shared
 from lowres.methods.transfer import source_then_target
 from lowres.training.fit import Fit, Part, PseudoLabels
-from lowres.training.recipe import MMD, Coral, Dann, Objective, SimCSE
+from lowres.training.recipe import Objective
 
 HELD_OUT = 0.1
 """Share of the unlabelled rows that the adapted encoder is checked on."""
@@ -15,8 +14,10 @@ HELD_OUT = 0.1
 
 def self_train(bench: Bench) -> Fit:
     """Source-then-target labels the target rows it is surest of, as many of each class, and learns from them (a:2009.11538)."""
-    teacher = source_then_target(bench)
-    return bench.fit([*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(teacher))], start=teacher)
+    teacher, share = source_then_target(bench), bench.settings.method.self_train.share
+    return bench.fit(
+        [*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(teacher, share))], start=teacher
+    )
 
 
 def tapt(bench: Bench) -> Fit:
@@ -27,17 +28,17 @@ def tapt(bench: Bench) -> Fit:
 
 def coral(bench: Bench) -> Fit:
     """LoRA on source rows and target shots while the covariances of the domains' vectors are drawn together (a:1607.01719)."""
-    return _aligned(bench, Coral())
+    return _aligned(bench, bench.settings.method.coral)
 
 
 def mmd(bench: Bench) -> Fit:
     """LoRA on source rows and target shots while the mean discrepancy of the domains' vectors is made small (a:1502.02791)."""
-    return _aligned(bench, MMD())
+    return _aligned(bench, bench.settings.method.mmd)
 
 
 def dann(bench: Bench) -> Fit:
     """LoRA on source rows and target shots against a domain discriminator; a negative control (a:1505.07818, a:2009.07806)."""
-    return _aligned(bench, Dann())
+    return _aligned(bench, bench.settings.method.dann)
 
 
 def _aligned(bench: Bench, objective: Objective) -> Fit:
@@ -50,9 +51,8 @@ def _aligned(bench: Bench, objective: Objective) -> Fit:
 
 def _adapted(bench: Bench) -> Fit:
     """The encoder after a look at the target's unlabelled rows; the same for all shots and draws."""
-    cell = bench.cell
-    rows = splits.cap(cell.task, bench.train[cell.target], bench.settings.row_cap, 0).without_labels()
+    rows = bench.domain_texts(bench.cell.target)
     last = max(1, round(HELD_OUT * len(rows)))
     kept, held = rows.take(range(len(rows) - last)), rows.take(range(len(rows) - last, len(rows)))
     views = [Part(kept), Part(with_deletions(kept)), Part(held, 0.0), Part(with_deletions(held), 0.0)]
-    return bench.fit(views, objective=SimCSE(), draw=0, batch=2 * bench.settings.recipe.batch)
+    return bench.fit(views, objective=bench.settings.method.tapt, draw=0, batch=2 * bench.settings.recipe.batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit
-from lowres.training.recipe import Logistic, MostFrequent, Prototypes, Tree, Words
+from lowres.training.recipe import MostFrequent, Prototypes, Tree, Words
 
 
 def source_only(bench: Bench) -> Fit:
@@ -29,12 +29,12 @@ def majority(bench: Bench) -> Fit:
 
 def tfidf(bench: Bench) -> Fit:
     """TF-IDF and logistic regression on the target shots."""
-    return bench.fit(bench.target_shots, start=Words(), objective=Logistic())
+    return bench.fit(bench.target_shots, start=Words(), objective=bench.settings.method.logistic)
 
 
 def tfidf_joint(bench: Bench) -> Fit:
     """TF-IDF and logistic regression on source rows and target shots, half of the weight each."""
-    return bench.fit(bench.source_and_shots, start=Words(), objective=Logistic())
+    return bench.fit(bench.source_and_shots, start=Words(), objective=bench.settings.method.logistic)
 
 
 def tree(bench: Bench) -> Fit:
@@ -44,7 +44,7 @@ def tree(bench: Bench) -> Fit:
 
 def probe(bench: Bench) -> Fit:
     """Logistic regression on frozen pooled features of the target shots."""
-    return bench.fit(bench.target_shots, objective=Logistic())
+    return bench.fit(bench.target_shots, objective=bench.settings.method.logistic)
 
 
 def nearest(bench: Bench) -> Fit:
@@ -54,4 +54,4 @@ def nearest(bench: Bench) -> Fit:
 
 def probe_joint(bench: Bench) -> Fit:
     """Logistic regression on frozen pooled features of source rows and target shots, half of the weight each."""
-    return bench.fit(bench.source_and_shots, objective=Logistic())
+    return bench.fit(bench.source_and_shots, objective=bench.settings.method.logistic)

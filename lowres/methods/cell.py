@@ -12,6 +12,7 @@ from lowres.data import splits
 from lowres.data.hints import Hints
 from lowres.data.rows import Rows
 from lowres.errors import UserError
+from lowres.methods.settings import MethodSettings
 from lowres.training.fit import Fit, Part
 from lowres.training.recipe import BY_GRADIENT, Average, CrossEntropy, LoRA, Objective, Recipe, Words
 from lowres.training.rules import Rules
@@ -47,6 +48,7 @@ class Settings:
     row_cap: int
     adapter: LoRA = field(default_factory=LoRA)
     recipe: Recipe = field(default_factory=Recipe)
+    method: MethodSettings = field(default_factory=MethodSettings)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Bench:
     """Sources that are made of several domains."""
     hints: Hints = field(default_factory=Hints)
     """What the task file says of the labels."""
+    held_out: frozenset[str] = frozenset()
+    """Ids of shots that a fit is scored on: it sees them neither with nor without their labels."""
 
     @property
     def source_train(self) -> tuple[Part, ...]:
@@ -83,8 +87,12 @@ class Bench:
     @property
     def target_shots(self) -> tuple[Part, ...]:
         """T: so many labelled rows per class of the target; none at 0 shots."""
-        shots = splits.shots(self.cell.task, self.train[self.cell.target], self.cell.shots or 0, self.cell.draw)
-        return (Part(shots),) if self.cell.shots else ()
+        return (Part(self._kept(self.all_shots)),) if self.cell.shots else ()
+
+    @property
+    def all_shots(self) -> Rows:
+        """The target shots, those that are held out among them."""
+        return splits.shots(self.cell.task, self.train[self.cell.target], self.cell.shots or 0, self.cell.draw)
 
     @property
     def source_and_shots(self) -> tuple[Part, ...]:
@@ -94,7 +102,7 @@ class Bench:
     @property
     def target_unlabelled(self) -> Rows:
         """U: rows of the target pool without their labels, up to the row cap; the shots are not among them."""
-        shots = {row for part in self.target_shots for row in part.rows.ids}
+        shots = set(self.all_shots.ids) if self.cell.shots else set()
         pool = self._capped(self.cell.target).without_labels()
         return pool.take([place for place, row in enumerate(pool.ids) if row not in shots])
 
@@ -210,6 +218,15 @@ class Bench:
             recipe=first.recipe,
             ingredients=tuple(ingredients),
         )
+
+    def domain_texts(self, domain: str) -> Rows:
+        """Rows of a domain without their labels, up to the row cap, the same ones in every draw."""
+        return self._kept(splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, 0)).without_labels()
+
+    def _kept(self, rows: Rows) -> Rows:
+        if not self.held_out:
+            return rows
+        return rows.take([place for place, row in enumerate(rows.ids) if row not in self.held_out])
 
     def _capped(self, domain: str, rows: int | None = None) -> Rows:
         return splits.cap(

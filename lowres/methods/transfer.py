@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit, Part, Resembling
-from lowres.training.recipe import Contrastive, Logistic
+from lowres.training.recipe import Logistic
 
 
 def source_then_target(bench: Bench) -> Fit:
@@ -15,18 +17,24 @@ def source_then_target(bench: Bench) -> Fit:
 
 def joint(bench: Bench) -> Fit:
     """LoRA on source rows and target shots together; each gives half of every batch."""
-    return bench.fit(bench.source_and_shots)
+    share = bench.settings.method.joint.target_share
+    return bench.fit(
+        [
+            *(replace(part, share=2 * (1 - share)) for part in bench.source_train),
+            *(replace(part, share=2 * share) for part in bench.target_shots),
+        ]
+    )
 
 
 def probe_then_lora(bench: Bench) -> Fit:
     """A head by logistic regression on frozen features of the target shots, then LoRA from there (LP-FT, a:2202.10054)."""
-    return bench.fit(bench.target_shots, start=bench.fit(bench.target_shots, objective=Logistic()))
+    return bench.fit(bench.target_shots, start=bench.fit(bench.target_shots, objective=bench.settings.method.logistic))
 
 
 def contrastive(bench: Bench) -> Fit:
     """In-batch supervised contrastive LoRA on the target shots, then logistic regression on its features (after a:2209.11055)."""
-    features = bench.fit(bench.target_shots, objective=Contrastive())
-    return bench.fit(bench.target_shots, start=features, objective=Logistic())
+    features = bench.fit(bench.target_shots, objective=bench.settings.method.contrastive)
+    return bench.fit(bench.target_shots, start=features, objective=bench.settings.method.logistic)
 
 
 def select_source(bench: Bench) -> Fit:
@@ -37,5 +45,5 @@ def select_source(bench: Bench) -> Fit:
         sides = ("source", "target")
         named = (rows.labelled([side] * len(rows)) for side, rows in zip(sides, (part.rows, unlabelled), strict=True))
         judge = bench.fit([Part(rows) for rows in named], objective=Logistic(), labels=sides)
-        kept.append(Part(part.rows, part.share, Resembling(judge)))
+        kept.append(Part(part.rows, part.share, Resembling(judge, bench.settings.method.select_source.share)))
     return bench.fit([*kept, *bench.target_shots])

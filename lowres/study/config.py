@@ -11,6 +11,7 @@ from typing import Any
 from lowres import seeds
 from lowres.errors import UserError, nearest
 from lowres.methods.catalogue import DEFAULT
+from lowres.methods.settings import MethodSettings
 from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
@@ -55,6 +56,7 @@ class StudyConfig:
     device: str = setting("auto, cpu, cuda or mps.", "auto")
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
     recipe: Recipe = setting("Training settings: learning_rate, min_steps, epochs, batch, max_length …", factory=Recipe)
+    method: MethodSettings = setting("Settings of one method, such as contrastive.temperature.", factory=MethodSettings)
     text_column: str | None = setting("Column of the text, for a table.", None)
     label_column: str | None = setting("Column of the label, for a table.", None)
     domain_column: str | None = setting("Column of the domain, for a table.", None)
@@ -84,6 +86,7 @@ class StudyConfig:
             _one_of("device", self.device, DEVICES),
             *_recipe_faults(self.recipe),
             *_lora_faults(self.lora),
+            *self.method.faults(),
         ]
 
 
@@ -156,7 +159,7 @@ def _put(merged: dict[str, Any], name: str, value: Any) -> None:
         value = None
     if isinstance(value, Mapping):
         for inner, item in value.items():
-            _put(merged, f"{name}.{inner}", item)
+            _put(merged, f"{name}.{inner}".replace("-", "_"), item)
         return
     *path, last = name.split(".")
     place = merged

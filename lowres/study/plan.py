@@ -6,7 +6,7 @@ Imports no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -119,7 +119,7 @@ class Plan:
     def hash(self, environment: Environment) -> str:
         """Name of the study: everything that may change one of its numbers, as resolved."""
         config = self.config
-        request = {
+        request: dict[str, object] = {
             "shots": sorted(config.shots),
             "seeds": config.seeds,
             "limit": config.limit,
@@ -129,6 +129,8 @@ class Plan:
             "schema": SCHEMA,
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
         }
+        if config.method.changed():
+            request["method"] = config.method.changed()
         if config.protocol != PAIRS:
             request["protocol"] = config.protocol
         if any(METHODS[name].uses & {"names", "rules"} for name in self.methods):
@@ -227,18 +229,22 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     origins = find_origins(config.protocol, known, sources, targets)
     _check_domains(task, sources, targets, config.limit)
     domains = dict.fromkeys((*sources, *targets))
-    row_cap = min(
-        config.source_rows, *(len(task.domains[name].train) for name in domains if len(task.domains[name].train))
-    )
-    origins.check(row_cap)
+    cap = row_cap(config, task, domains)
+    origins.check(cap)
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
-    shared = Settings(row_cap=row_cap, adapter=config.lora, recipe=config.recipe)
+    shared = Settings(cap, config.lora, config.recipe, config.method)
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, origins, methods):
         bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         fits[cell] = find_method(cell.method).expression(bench)
-    return Plan(config, task, origins, tuple(targets), methods, row_cap, fits)
+    return Plan(config, task, origins, tuple(targets), methods, cap, fits)
+
+
+def row_cap(config: StudyConfig, task: Task, domains: Iterable[str]) -> int:
+    """Rows of a source fit and of the ceiling: as asked, or the smallest training part of these domains."""
+    sizes = (len(task.domains[name].train) for name in domains)
+    return min([config.source_rows, *(size for size in sizes if size)])
 
 
 def trainable(task: Task) -> tuple[str, ...]:
@@ -291,12 +297,12 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
     domains = tuple(name for name in (cell.source, cell.target) if name is not None)
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
-    row_cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    bench = Bench(cell, train, task.labels, Settings(row_cap, config.lora, config.recipe), hints=task.hints)
-    fit = find_method(cell.method).expression(bench)
-    if not fit.uses_gradients:
+    cap = min(config.source_rows, max(len(rows) for rows in train.values()))
+    shared = Settings(cap, config.lora, config.recipe, config.method)
+    fit = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, hints=task.hints))
+    if fit.adapter is None:
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
-    return Plan(config, task, Origins(), (cell.target,), (cell.method,), row_cap, {cell: fit})
+    return Plan(config, task, Origins(), (cell.target,), (cell.method,), cap, {cell: fit})
 
 
 def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan:
@@ -313,9 +319,9 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     origins = find_origins(config.protocol, list(task.domains), sources, targets)
     _check_domains(task, sources, (), config.limit)
     train = {name: task.domains[name].train for name in sources}
-    row_cap = min(config.source_rows, *map(len, train.values()))
-    origins.check(row_cap)
-    shared = Settings(row_cap, config.lora, config.recipe)
+    cap = row_cap(config, task, sources)
+    origins.check(cap)
+    shared = Settings(cap, config.lora, config.recipe, config.method)
     benches = {
         cell: Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         for draw in range(config.seeds)
@@ -323,7 +329,7 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
         for cell in _inside(task, origins, source, draw)
     }
     fits = {cell: METHODS[cell.method].expression(bench) for cell, bench in benches.items()}
-    return Plan(config, task, origins, (), ("source-only",), row_cap, fits)
+    return Plan(config, task, origins, (), ("source-only",), cap, fits)
 
 
 def _cells(config: StudyConfig, task: Task, origins: Origins, methods: tuple[str, ...]) -> Iterator[Cell]:
