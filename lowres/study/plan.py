@@ -94,11 +94,7 @@ class Plan:
     @cached_property
     def methods_of(self) -> dict[str, tuple[str, ...]]:
         """The methods whose expressions hold each fit (by content)."""
-        found: dict[str, dict[str, None]] = {}
-        for cell, fit in self.fits.items():
-            for link in fit.lineage():
-                found.setdefault(link.content, {})[cell.method] = None
-        return {content: tuple(methods) for content, methods in found.items()}
+        return holders((cell.method, fit) for cell, fit in self.fits.items())
 
     @cached_property
     def tests(self) -> dict[str, tuple[str, ...]]:
@@ -239,6 +235,15 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
         bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         fits[cell] = find_method(cell.method).expression(bench)
     return Plan(config, task, origins, tuple(targets), methods, cap, fits)
+
+
+def holders(fits: Iterable[tuple[str, Fit]]) -> dict[str, tuple[str, ...]]:
+    """Names by the content of each fit that their expressions hold."""
+    found: dict[str, dict[str, None]] = {}
+    for name, fit in fits:
+        for link in fit.lineage():
+            found.setdefault(link.content, {})[name] = None
+    return {content: tuple(names) for content, names in found.items()}
 
 
 def row_cap(config: StudyConfig, task: Task, domains: Iterable[str]) -> int:

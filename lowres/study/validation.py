@@ -24,7 +24,7 @@ from lowres.methods.cell import Bench, Cell, Settings
 from lowres.scoring.metrics import find_metric
 from lowres.stats.variance import Block, Floats, Quantity, block, combine, group_sums
 from lowres.study.config import StudyConfig
-from lowres.study.plan import Plan, row_cap, trainable
+from lowres.study.plan import Plan, holders, row_cap, trainable
 from lowres.study.protocol import PAIRS, Origins
 from lowres.study.runner import Outcome, Progress, kept_answers, run_plan
 from lowres.study.store import Store
@@ -53,6 +53,7 @@ class Exam:
     draw: int
     pair: tuple[str | None, str]
     """(source, target); exams of one pair and draw are scored together."""
+    method: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +99,11 @@ class Validation:
                 if self.by == "source-dev":
                     fit = method.expression(bench)
                     for origin in [source] if source else [one for one in self.sources if one != target]:
-                        yield Exam(fit, self.dev[origin], draw, (origin, target))
+                        yield Exam(fit, self.dev[origin], draw, (origin, target), candidate.method)
                     continue
                 for held in self._held(bench):
                     fit = method.expression(replace(bench, held_out=frozenset(held.ids)))
-                    yield Exam(fit, held, draw, (source, target))
+                    yield Exam(fit, held, draw, (source, target), candidate.method)
 
     @cached_property
     def dev(self) -> dict[str, Rows]:
@@ -171,6 +172,11 @@ class ExamPlan(Plan):
     def distinct(self) -> dict[str, Fit]:
         """Every distinct fit by its content, starts before what starts from them."""
         return {link.content: link for exam in self.exams for link in exam.fit.lineage()}
+
+    @cached_property
+    def methods_of(self) -> dict[str, tuple[str, ...]]:
+        """The methods whose expressions hold each fit (by content)."""
+        return holders((exam.method, exam.fit) for exam in self.exams)
 
     @cached_property
     def tests(self) -> dict[str, tuple[str, ...]]:
