@@ -122,7 +122,7 @@ def report(
         )
     if reach is not None and format not in SHOWING_EVIDENCE:
         raise UserError(
-            "--reach is for other formats", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
+            "--reach is not for this format", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
         )
     summary = read_summary(folder)
     if format not in SHOWING_EVIDENCE:
@@ -131,21 +131,18 @@ def report(
         return
     evidence = read_evidence(folder)
     if reach is not None:
-        from lowres.analysis.reach import with_asked
+        from lowres.analysis.reach import AGAIN, with_asked
 
         if evidence is None:
-            raise UserError(f"{folder} holds no learning curves", got="no evidence.json", hint="run the study again")
+            raise UserError(f"{folder} holds no learning curves", got="no evidence.json", hint=AGAIN)
         evidence = with_asked(evidence, summary, reach)
     if format == "table":
         terminal.show(summary, console(), evidence)
     elif format == "markdown":
         put(markdown.render(summary, evidence))
     else:
-        put(
-            html.render(
-                summary, evidence if texts or evidence is None else evidence.without_texts(), read_records(folder)
-            )
-        )
+        shown = evidence.without_texts() if evidence is not None and not texts else evidence
+        put(html.render(summary, shown, read_records(folder)))
 
 
 def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
