@@ -110,20 +110,11 @@ def report(
 ) -> None:
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
-    from lowres.errors import UserError, unknown_name
+    from lowres.errors import UserError
     from lowres.report import csv, html, latex, markdown, terminal
     from lowres.report.folder import read_evidence, read_records, read_summary
 
-    if format not in FORMATS:
-        raise unknown_name("format", format, FORMATS)
-    if format != "html" and not texts:
-        raise UserError(
-            "--no-texts is for --format html", got=f"--format {format}", hint="no other format quotes texts"
-        )
-    if reach is not None and format not in SHOWING_EVIDENCE:
-        raise UserError(
-            "--reach is not for this format", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
-        )
+    _check_flags(format, texts, reach)
     summary = read_summary(folder)
     if format not in SHOWING_EVIDENCE:
         renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
@@ -143,6 +134,22 @@ def report(
     else:
         shown = evidence.without_texts() if evidence is not None and not texts else evidence
         put(html.render(summary, shown, read_records(folder)))
+
+
+def _check_flags(format: str, texts: bool, reach: float | None) -> None:
+    """Raises: UserError: Flags of ``report`` that do not go together."""
+    from lowres.errors import UserError, unknown_name
+
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    if format != "html" and not texts:
+        raise UserError(
+            "--no-texts is for --format html", got=f"--format {format}", hint="no other format quotes texts"
+        )
+    if reach is not None and format not in SHOWING_EVIDENCE:
+        raise UserError(
+            "--reach is not for this format", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
+        )
 
 
 def _study(given: dict[str, Any], file: str | None, sets: list[str]) -> Study:
