@@ -69,24 +69,23 @@ def curve_study(curve: Curve, draws: int, budgets: int, rng: np.random.Generator
     }
 
 
-def ceiling_study(curve: Curve, draws: int, budgets: int, rng: np.random.Generator) -> Hits:
-    """The band of the labels to a score below the ceiling, measured on the same test set and draws, that the truth reaches
-    at twice the most labels: by the law of the scores less what the ceiling departs from its mean, as ``analysis/reach.py``.
+def ceiling_study(curve: Curve, draws: int, budgets: int, rng: np.random.Generator, on_curve: bool = False) -> Hits:
+    """The band of the labels to a score below the ceiling, which is measured on the same test set and draws.
+
+    By the law of the scores less what the ceiling departs from its mean, as ``analysis/reach.py``. The truth reaches the
+    score at twice the most labels; ``on_curve``, the ceiling is the last budget, as of ``target-only``, at half its labels.
     """
     x = np.append(BUDGETS[:budgets], CEILING)
     scattered = 0.5**0.5 * (rng.standard_normal((draws, 1)) + rng.standard_normal((draws, len(x))))
     shift = TEST_SPREAD * rng.standard_normal() if curve.test else 0.0
     scores = curve.truth(x) + shift + POINT_SPREAD * (x / 16) ** -0.25 * scattered
-    own, ceiling = scores[:, :-1], scores[:, -1]
-    wanted = 2 * x[budgets - 1]
+    ceiling, used = scores[:, -1], len(x) if on_curve else budgets
+    wanted = CEILING / 2 if on_curve else 2 * x[budgets - 1]
     below = curve.truth(np.array([CEILING, wanted]))
-    law = fit_law(x[:-1].tolist(), own - (ceiling - ceiling.mean())[:, None], rng)
+    law = fit_law(x[:used].tolist(), scores[:, :used] - (ceiling - ceiling.mean())[:, None], rng)
     found = law.reach(float(ceiling.mean() - below[0] + below[1]), LEVEL)
-    return {
-        "labels to near the ceiling": None
-        if found.x is None
-        else (found.low or 0.0) <= wanted <= (found.high or np.inf)
-    }
+    held = None if found.x is None else bool((found.low or 0.0) <= wanted <= (found.high or np.inf))
+    return {"to near the ceiling" + ", its last budget" * on_curve: held}
 
 
 def power_study(setting: Setting, rng: np.random.Generator) -> Hits:
