@@ -226,6 +226,6 @@ def _show(result: StudyResult, json: bool) -> None:
     if behind:
         from lowres.report.tables import number
 
-        named = ", ".join(f"best/{name} {number(score)} (at 0 shots {number(start)})" for name, score, start in behind)
-        put(f"measured worse than the model of their target without target labels: {named}")
+        named = ", ".join(f"best/{name} {number(score)} (that one {number(start)})" for name, score, start in behind)
+        put(f"scored below the model without target labels, in the one draw handed over: {named}")
     put(f"{result.folder}/report.html{ready}")
