@@ -21,6 +21,8 @@ Hits = dict[str, bool | None]
 """By quantity: whether the truth was held; None where nothing was said."""
 BUDGETS = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
 LEVEL = 0.9
+CEILING = 1000.0
+"""Labels of the fits that the ceiling is measured with."""
 POINT_SPREAD, TEST_SPREAD = 0.04, 0.015
 """Standard deviation of a draw's score at the smallest budget, and of what a test set of some 600 rows shifts all scores by."""
 
@@ -65,6 +67,25 @@ def curve_study(curve: Curve, draws: int, budgets: int, rng: np.random.Generator
         "back-test": asked[-1].held if asked else None,
         "labels to reach": None if found.x is None else (found.low or 0.0) <= wanted <= (found.high or np.inf),
     }
+
+
+def ceiling_study(curve: Curve, draws: int, budgets: int, rng: np.random.Generator, on_curve: bool = False) -> Hits:
+    """The band of the labels to a score below the ceiling, which is measured on the same test set and draws.
+
+    By the law of the scores less what the ceiling departs from its mean, as ``analysis/reach.py``. The truth reaches the
+    score at twice the most labels; ``on_curve``, the ceiling is the last budget, as of ``target-only``, at half its labels.
+    """
+    x = np.append(BUDGETS[:budgets], CEILING)
+    scattered = 0.5**0.5 * (rng.standard_normal((draws, 1)) + rng.standard_normal((draws, len(x))))
+    shift = TEST_SPREAD * rng.standard_normal() if curve.test else 0.0
+    scores = curve.truth(x) + shift + POINT_SPREAD * (x / 16) ** -0.25 * scattered
+    ceiling, used = scores[:, -1], len(x) if on_curve else budgets
+    wanted = CEILING / 2 if on_curve else 2 * x[budgets - 1]
+    below = curve.truth(np.array([CEILING, wanted]))
+    law = fit_law(x[:used].tolist(), scores[:, :used] - (ceiling - ceiling.mean())[:, None], rng)
+    found = law.reach(float(ceiling.mean() - below[0] + below[1]), LEVEL)
+    held = None if found.x is None else bool((found.low or 0.0) <= wanted <= (found.high or np.inf))
+    return {"to near the ceiling" + ", its last budget" * on_curve: held}
 
 
 def power_study(setting: Setting, rng: np.random.Generator) -> Hits:

@@ -14,7 +14,7 @@ from lowres.analysis.measure import Column, Scores, ceiling_of, column_of, mean_
 from lowres.models.backbone import Backbone
 from lowres.scoring.metrics import find_metric
 from lowres.stats import laws
-from lowres.stats.variance import Floats, combine, interval, moments
+from lowres.stats.variance import Block, Floats, combine, interval, moments
 from lowres.study.plan import tokens_trained
 from lowres.study.store import Store
 from lowres.training.fit import Fit
@@ -131,7 +131,7 @@ def _law(
     reason = laws.refusal(x, len(values))
     curve, pays, band = list[LawPoint](), None, None
     if reason is None:
-        law = fit_again(x, values, tests, scores.outcome.plan.task.name, place, against, metric.bounds[1])
+        law = refit(x, values, tests, scores.outcome.plan.task.name, place, against, metric.bounds[1])
         at = np.geomspace(law.smallest, laws.REACH * law.largest, CURVE_POINTS)
         drawn = zip(at, law.at(at), *law.band(at), strict=True)
         curve = [LawPoint(x=one, mean=mean, low=low, high=high) for one, mean, low, high in drawn]
@@ -144,7 +144,7 @@ def _law(
     )  # fmt: skip
 
 
-def fit_again(
+def refit(
     x: Sequence[float], draws: Floats, tests: Floats, task: str, place: Place, against: Against, top: float
 ) -> laws.Law:
     """The law of a place, the same from the same scores wherever it is asked for; its band covers draws and test groups."""
@@ -152,17 +152,24 @@ def fit_again(
 
 
 def measured(
-    scores: Scores, bills: Bills, against: Against, budgets: list[list[Column]]
+    scores: Scores, bills: Bills, against: Against, budgets: list[list[Column]], less: Column | None = None
 ) -> tuple[list[float], Floats, list[LawPoint], Floats]:
     """Cost of each budget, by rising labels; scores [draws, budgets] over the draws that all have; means with their
     intervals; covariance of the means that the test groups cause, [budgets, budgets], 0 where budgets have other targets.
+
+    With ``less``, a column of the one target, what it departs from its own mean, by draw and by test group, is taken
+    from scores and covariance. The means stay.
     """
     metric = find_metric(scores.outcome.plan.task.metric)
     kept = [columns for columns in budgets if bills.of(columns) is not None]
     flat = [column for columns in kept for column in columns]
-    blocks = scores.blocks(flat)
+    blocks = scores.blocks(flat + ([less] if less else []))
     if blocks is None:
         return [], np.zeros((0, 0)), [], np.zeros((0, 0))
+    if less is not None:
+        *own, other = blocks
+        apart = Block(other.theta - other.theta.mean(), other.pseudo)
+        blocks = [one - apart for one in own]
     parts, begin = [], 0
     for columns in kept:
         bill = bills.of(columns)

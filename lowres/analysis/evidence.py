@@ -14,6 +14,7 @@ from lowres import seeds
 from lowres.analysis.summary import Estimate, Part
 
 Against = Literal["labels", "seconds", "flops"]
+Wanted = Literal["ceiling less a point", "asked"]
 
 
 class Aggregate(Part):
@@ -77,16 +78,18 @@ class Reach(Part):
 
     ``wanted``: the ceiling less one point (0.01), or a score that was asked for. The band is one of 90 %; a bound is null
     where it leaves what the law may speak of (the fewest labels measured … four times the most). ``labels`` null: ``reason``.
+    ``measured``: the fewest labels a class at which the measured mean was no lower, with or without a law; null if at none.
     """
 
     method: str
     source: str | None
     target: str
-    wanted: Literal["ceiling less a point", "asked"]
+    wanted: Wanted
     score: float
     labels: float | None
     low: float | None
     high: float | None
+    measured: float | None = None
     reason: str | None
 
 

@@ -21,20 +21,21 @@ from lowres.training.fit import Engine
 
 
 def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
-    """What a finished run shows beyond its summary. Trains nothing; of the
-    encoder it asks frozen features, and where methods are compared by it, kept fits on a few dev rows of their source.
+    """What a finished run shows beyond its summary.
+
+    Trains nothing. Of the encoder it asks frozen features, and of kept fits answers on a few dev rows of their source
+    where methods are compared by them.
 
     A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
     """
     outcome = scores.outcome
     recipe = outcome.plan.config.recipe
     bills = Bills(scores, engine.backbone, store)
-    found: dict[str, list[Any]] = {}
     parts: dict[str, Callable[[], list[Any]]] = {
         "aggregates": lambda: aggregates(scores),
         "costs": lambda: costs(scores, bills),
         "laws": lambda: learning_laws(scores, bills),
-        "reaches": lambda: near_ceiling(scores, found.get("laws", [])),
+        "reaches": lambda: near_ceiling(scores, bills),
         "forecasts": lambda: forecasts(scores),
         "distances": lambda: distances(scores, engine),
         "flips": lambda: diagnosis.flips(outcome, scores),
@@ -47,6 +48,7 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
         "acted": lambda: acted(outcome, store),
     }
+    found: dict[str, list[Any]] = {}
     notes = []
     for name, make in parts.items():
         try:

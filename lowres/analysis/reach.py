@@ -1,33 +1,87 @@
-"""How many labels a class take a method to a score, by the laws in ``evidence.json``."""
+"""How many labels a class take a method to a score, by learning curves of one pair."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from lowres.analysis.costs import fit_again
-from lowres.analysis.evidence import Evidence, Law, Reach
-from lowres.analysis.measure import Scores, ceiling_of
+from lowres.analysis.costs import Bills, Place, learning_curves, measured, refit
+from lowres.analysis.evidence import Evidence, LawPoint, Reach, Wanted
+from lowres.analysis.measure import Scores, ceiling_of, column_of, methods_by_budget
 from lowres.analysis.summary import Summary
 from lowres.errors import UserError
 from lowres.scoring.metrics import find_metric
+from lowres.stats import laws
+from lowres.stats.variance import Floats
 
 POINT = 0.01
 """The ceiling less so much is what labels are counted to."""
 LEVEL = 0.9
+AGAIN = "run the study again with the same settings; finished fits are not trained again"
 
 
-def near_ceiling(scores: Scores, laws: Iterable[Law]) -> list[Reach]:
-    """Labels to the measured ceiling of each target less a point, by every law of labels on a pair."""
-    task, found = scores.outcome.plan.task, []
-    for law in laws:
-        ceiling = (
-            scores.blocks([ceiling_of(law.target)]) if law.target is not None and law.against == "labels" else None
-        )
-        if ceiling is not None:
-            score = float(ceiling[0].theta.mean()) - POINT
-            found.append(_reach(law, score, False, task.name, task.metric, len(task.labels)))
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every learning curve of a study."""
+
+    task: str
+    metric: str
+    classes: int
+    wanted: Wanted
+
+    def answer(self, place: Place, points: list[LawPoint], draws: Floats, tests: Floats, score: float) -> Reach:
+        """Of one learning curve against labels; the arrays are those of ``measured``."""
+        x = [point.x for point in points]
+        enough = next((point.x / self.classes for point in points if point.mean >= score), None)
+        found = laws.Reached(reason=laws.refusal(x, len(draws)))
+        if found.reason is None:
+            top = find_metric(self.metric).bounds[1]
+            found = refit(x, draws, tests, self.task, place, "labels", top).reach(score, LEVEL)
+        labels, low, high = (None if one is None else one / self.classes for one in (found.x, found.low, found.high))
+        method, source, target = place
+        assert target is not None
+        return Reach(
+            method=method, source=source, target=target, wanted=self.wanted, score=score, labels=labels, low=low,
+            high=high, measured=enough, reason=found.reason,
+        )  # fmt: skip
+
+    def without_labels(self, method: str, source: str | None, target: str, score: float) -> Reach:
+        """Of a method that was measured there at 0 shots."""
+        return Reach(
+            method=method, source=source, target=target, wanted=self.wanted, score=score, labels=None, low=None,
+            high=None, measured=0, reason="reached without target labels",
+        )  # fmt: skip
+
+
+def near_ceiling(scores: Scores, bills: Bills) -> list[Reach]:
+    """Labels to the measured ceiling of each target less a point, by every method on a pair.
+
+    The law is fitted to what each draw lacks to the ceiling in the same draw and on the same test rows: what test rows
+    shift in both does not widen the band, and what the ceiling varies with the draw does.
+    """
+    task, found = scores.outcome.plan.task, list[Reach]()
+    question = _Question(task.name, task.metric, len(task.labels), "ceiling less a point")
+    wanted = {
+        target: float(blocks[0].theta.mean()) - POINT
+        for target in scores.outcome.plan.targets
+        if (blocks := scores.blocks([ceiling_of(target)]))
+    }
+    for place, budgets in learning_curves(scores).items():
+        target = place[2]
+        if target is not None and target in wanted:
+            _, draws, points, tests = measured(scores, bills, "labels", budgets, less=ceiling_of(target))
+            found.append(question.answer(place, points, draws, tests, wanted[target]))
+    start = (
+        column_of(method, *pair, 0)
+        for method, shots in methods_by_budget(scores)
+        for pair in scores.outcome.plan.pairs
+        if shots == 0
+    )
+    for method, source, target, _ in dict.fromkeys(start):
+        blocks = scores.blocks([(method, source, target, 0)])
+        if target in wanted and blocks is not None and blocks[0].theta.mean() >= wanted[target]:
+            found.append(question.without_labels(method, source, target, wanted[target]))
     return found
 
 
@@ -40,33 +94,31 @@ def with_asked(evidence: Evidence, summary: Summary, score: float) -> Evidence:
     study = summary.study
     bottom, top = find_metric(study.metric).bounds
     if not bottom < score < top:
-        raise UserError(f"no {study.metric} to reach", got=f"{score:g}", expected=f"above {bottom:g} and below {top:g}")
+        raise UserError(
+            f"no {study.metric} to reach",
+            got=f"{score:g}",
+            expected=f"above {bottom:g} and below {top:g}",
+            hint="scores are fractions: 0.85, not 85",
+        )
     special = [law for law in evidence.laws if law.target is not None and law.against == "labels"]
     if evidence.classes is None or any(law.reason is None and not law.tests for law in special):
-        raise UserError(
-            "evidence.json does not hold what --reach needs",
-            got="one of an earlier version",
-            hint="run the study again",
-        )
+        raise UserError("the run is of an earlier version and does not hold what --reach needs", hint=AGAIN)
     if not special:
-        raise UserError("no learning curve to read labels from", expected="a method with shots above 0 in the study")
-    asked = [_reach(law, score, True, study.task, study.metric, evidence.classes) for law in special]
-    return evidence.model_copy(update={"reaches": [*evidence.reaches, *asked]})
-
-
-def _reach(law: Law, score: float, asked: bool, task: str, metric: str, classes: int) -> Reach:
-    assert law.target is not None
-    labels = low = high = None
-    reason = law.reason
-    if reason is None:
-        x, place = [point.x for point in law.points], (law.method, law.source, law.target)
-        again = fit_again(
-            x, np.array(law.draws), np.array(law.tests), task, place, law.against, find_metric(metric).bounds[1]
+        raise UserError(
+            "no learning curve to read labels from",
+            expected="a method with shots above 0 in the study",
+            hint="run it with three budgets or more, such as --shots 8,32,128",
         )
-        found = again.reach(score, LEVEL)
-        labels, low, high = (None if one is None else one / classes for one in (found.x, found.low, found.high))
-        reason = found.reason
-    return Reach(
-        method=law.method, source=law.source, target=law.target, wanted="asked" if asked else "ceiling less a point",
-        score=score, labels=labels, low=low, high=high, reason=reason,
-    )  # fmt: skip
+    question = _Question(study.task, study.metric, evidence.classes, "asked")
+    asked = [
+        question.answer(
+            (law.method, law.source, law.target), law.points, np.array(law.draws), np.array(law.tests), score
+        )
+        for law in special
+    ]
+    asked += [
+        question.without_labels(one.method, one.source, one.target, score)
+        for one in summary.scores
+        if one.shots == 0 and one.source != one.target and one.target in study.targets and one.mean >= score
+    ]
+    return evidence.model_copy(update={"reaches": [*evidence.reaches, *asked]})

@@ -111,9 +111,35 @@ def report(
 ) -> None:
     """Show the results of a finished run again, on stdout."""
     from lowres.analysis.summary import Summary
-    from lowres.errors import UserError, unknown_name
+    from lowres.errors import UserError
     from lowres.report import csv, html, latex, markdown, terminal
     from lowres.report.folder import read_evidence, read_records, read_summary
+
+    _check_flags(format, texts, reach)
+    summary = read_summary(folder)
+    if format not in SHOWING_EVIDENCE:
+        renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
+        put(renderers[format](summary))
+        return
+    evidence = read_evidence(folder)
+    if reach is not None:
+        from lowres.analysis.reach import AGAIN, with_asked
+
+        if evidence is None:
+            raise UserError(f"{folder} holds no learning curves", got="no evidence.json", hint=AGAIN)
+        evidence = with_asked(evidence, summary, reach)
+    if format == "table":
+        terminal.show(summary, console(), evidence)
+    elif format == "markdown":
+        put(markdown.render(summary, evidence))
+    else:
+        shown = evidence.without_texts() if evidence is not None and not texts else evidence
+        put(html.render(summary, shown, read_records(folder)))
+
+
+def _check_flags(format: str, texts: bool, reach: float | None) -> None:
+    """Raises: UserError: Flags of ``report`` that do not go together."""
+    from lowres.errors import UserError, unknown_name
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -123,29 +149,7 @@ def report(
         )
     if reach is not None and format not in SHOWING_EVIDENCE:
         raise UserError(
-            "--reach is for other formats", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
-        )
-    summary = read_summary(folder)
-    if format not in SHOWING_EVIDENCE:
-        renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
-        put(renderers[format](summary))
-        return
-    evidence = read_evidence(folder)
-    if reach is not None:
-        from lowres.analysis.reach import with_asked
-
-        if evidence is None:
-            raise UserError(f"{folder} holds no learning curves", got="no evidence.json", hint="run the study again")
-        evidence = with_asked(evidence, summary, reach)
-    if format == "table":
-        terminal.show(summary, console(), evidence)
-    elif format == "markdown":
-        put(markdown.render(summary, evidence))
-    else:
-        put(
-            html.render(
-                summary, evidence if texts or evidence is None else evidence.without_texts(), read_records(folder)
-            )
+            "--reach is not for this format", got=f"--format {format}", expected=" or ".join(SHOWING_EVIDENCE)
         )
 
 
@@ -225,6 +229,6 @@ def _show(result: StudyResult, json: bool) -> None:
     if behind:
         from lowres.report.tables import number
 
-        named = ", ".join(f"best/{name} {number(score)} (at 0 shots {number(start)})" for name, score, start in behind)
-        put(f"measured worse than the model of their target without target labels: {named}")
+        named = ", ".join(f"best/{name} {number(score)} (that one {number(start)})" for name, score, start in behind)
+        put(f"scored below the model without target labels, in the one draw handed over: {named}")
     put(f"{result.folder}/report.html{ready}")

@@ -249,16 +249,28 @@ def _reach_table(found: Sequence[Reach]) -> tuple[Grid, ...]:
     rows = tuple(
         (
             words(one.source), words(one.target), words(one.method), words(one.wanted), figure(one.score), count(one.labels),
-            count(one.low), count(one.high), words(one.reason),
+            count(one.low), count(one.high), count(one.measured), words(one.reason),
         )
         for one in first(found)
     )  # fmt: skip
-    header = ("source", "target", "method", "wanted", "score", "labels a class", "from", "to", "why not said")
+    header = (
+        "source",
+        "target",
+        "method",
+        "wanted",
+        "score",
+        "labels a class",
+        "from",
+        "to",
+        "measured with",
+        "why no law",
+    )
     origin = (
         "evidence.json, reaches, from the laws of labels on a pair: from … to is a band of 90 % over draws and test groups, empty where it"
-        " leaves what the law may speak of (the fewest labels measured to four times the most)." + rest(found)
+        " leaves what the law may speak of (the fewest labels measured to four times the most). Measured with: the fewest labels a class at which the measured mean was as high."
+        + rest(found)
     )
-    grid = Grid("reach", "Labels to reach a score", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 8}))
+    grid = Grid("reach", "Labels to reach a score", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 3, 9}))
     return (grid,) if rows else ()
 
 

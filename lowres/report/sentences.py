@@ -31,7 +31,7 @@ def verdicts(summary: Summary) -> list[str]:
 
 
 def reached(evidence: Evidence | None) -> list[str]:
-    """One line a target and score: the labels a class that take the cheapest method there, beside the others."""
+    """One line a target and score: the method that gets there with the fewest labels a class, beside the others."""
     found: dict[tuple[str, str], list[Reach]] = {}
     for one in evidence.reaches if evidence else []:
         found.setdefault((one.wanted, one.target), []).append(one)
@@ -40,26 +40,35 @@ def reached(evidence: Evidence | None) -> list[str]:
 
 def _reached(group: list[Reach]) -> str:
     first = group[0]
-    score = f"{short(first.target)}: {number(first.score)}" + (
-        ", a point below the ceiling," * (first.wanted != "asked")
-    )
-    known = sorted(((one.labels, one) for one in group if one.labels is not None), key=lambda place: place[0])
-    if not known:
+    score = f"{short(first.target)}: {number(first.score)}"
+    if first.wanted == "ceiling less a point":
+        score += ", a point below the ceiling,"
+    there = min((one for one in group if one.measured is not None), key=lambda one: one.measured or 0, default=None)
+    by_law: dict[str, Reach] = {}
+    for one in sorted((one for one in group if one.labels is not None), key=lambda one: one.labels or 0):
+        by_law.setdefault(one.method, one)
+    best, *others = by_law.values() if by_law else (None,)
+    if there is not None and (best is None or (there.measured or 0) <= (best.labels or 0)):
+        with_ = f"with {counted(there.measured)} labels a class" if there.measured else "without target labels"
+        return f"{score} was reached {with_} by {_by(there)}"
+    if best is None:
         reasons = list(dict.fromkeys(f"{_by(one)}: {one.reason}" for one in group))
-        return f"{score} is out of what the laws say of labels ({'; '.join(_some(reasons, 2))})"
-    (labels, best), others = known[0], list[str]()
-    for more, one in known[1:]:
-        if one.method not in (best.method, "source-then-target") and len(others) < 2:
-            others.append(f"{counted(more)} by {_by(one)}")
-    low, high = (counted(one) if one is not None else None for one in (best.low, best.high))
-    band = f"{low or 'the fewest measured, or fewer,'} to {high or 'more than the law speaks of'}"
-    return f"{score} takes about {counted(labels)} labels a class by {_by(best)} (90 % band {band})" + "".join(
-        f"; {one}" for one in others
-    )
+        return f"{score} takes a number of labels that is not known ({'; '.join(_some(reasons, 2))})"
+    more = "".join(f"; {counted(one.labels or 0)} by {_by(one)}" for one in others[:2])
+    return f"{score} takes about {counted(best.labels or 0)} labels a class by {_by(best)} ({_within(best.low, best.high)}){more}"
 
 
 def _by(one: Reach) -> str:
     return one.method + (f" from {short(one.source)}" if one.source is not None else "")
+
+
+def _within(low: float | None, high: float | None) -> str:
+    """A band of 90 % of a number of labels, open where the law says no more."""
+    if low is not None and high is not None:
+        return f"90 % band {counted(low)} to {counted(high)}"
+    if low is not None:
+        return f"90 % band from {counted(low)} upwards"
+    return f"90 % band up to {counted(high)}" if high is not None else "90 % band open on both sides"
 
 
 def short(domain: str) -> str:
@@ -215,7 +224,8 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
         if law.pays_until is None:
             largest = max(point.x for point in law.points)
             return f"{counted(largest)} target labels are not yet where twice as many bring {law.method} less than one point{where}"
-        return f"beyond about {counted(law.pays_until)} target labels{_band(law)}, twice as many bring {law.method} less than one point{where}"
+        band = f" ({_within(*law.pays_band)})" if law.pays_band else ""
+        return f"beyond about {counted(law.pays_until)} target labels{band}, twice as many bring {law.method} less than one point{where}"
     if law is not None and law.reason:
         return f"how many labels are worth buying is not said ({law.reason})"
     saved = [one for one in summary.transfer if one.labels_saved is not None and one.method == spokesman(summary)]
@@ -226,14 +236,6 @@ def _enough(summary: Summary, laws: list[Law]) -> str:
         f"the source is worth the most from {short(most.source)} to {short(most.target)}: {most.method} with {most.shots} labels a class"
         f" does what {counted(most.labels_saved.mean)} target labels alone would"
     )
-
-
-def _band(law: Law) -> str:
-    """Of where labels stop paying."""
-    if law.pays_band is None:
-        return ""
-    low, high = law.pays_band
-    return f" (90 % band {counted(low)} to {counted(high) if high is not None else 'more than the law speaks of'})"
 
 
 def _ready(summary: Summary) -> str:

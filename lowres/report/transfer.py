@@ -187,7 +187,7 @@ def _drops(study: Study) -> Grid:
     header = (
         "source", "target", "in source", "in target", "ceiling", "source drop", "target drop", "scenario", "why no recovery",
     )  # fmt: skip
-    origin = "Scores link to their records; drops are in summary.json, shift."
+    origin = "Scores link to their records; drops are in summary.json, shift. Scenario in brackets: the interval of a drop holds 0."
     return Grid("drops", "Drops, one row a pair", header, tuple(rows), origin, words=frozenset({0, 1, 7, 8}))
 
 

@@ -68,11 +68,11 @@ class Law:
         return end if end <= REACH * self.largest else None
 
     def pays_band(self, least: float = 0.01, level: float = 0.9) -> tuple[float, float | None]:
-        """Bounds of that by the laws of resampled means; the upper one None beyond the law's reach."""
-        ends = self._paying(self.samples, least)
-        low = float(np.quantile(ends, 0.5 - level / 2, method="lower"))
-        high = float(np.quantile(ends, 0.5 + level / 2, method="higher"))
-        return low, high if high <= REACH * self.largest else None
+        """Bounds of that by the laws of resampled means, around it; beyond the law's reach its end and None."""
+        ends, limit = self._paying(np.vstack([self.parameters, self.samples]), least), REACH * self.largest
+        low = min(ends[0], float(np.quantile(ends[1:], 0.5 - level / 2, method="lower")))
+        high = max(ends[0], float(np.quantile(ends[1:], 0.5 + level / 2, method="higher")))
+        return float(min(low, limit)), float(high) if high <= limit else None
 
     def _paying(self, parameters: Floats, least: float) -> Floats:
         _, scale, exponent = parameters.T
@@ -87,12 +87,10 @@ class Law:
         x, end = float(self._crossing(self.parameters[None], score)[0]), REACH * self.largest * (1 + 1e-9)
         if x < self.smallest * (1 - 1e-9):
             return Reached(reason="already reached with the fewest measured")
+        if x > end and self.parameters[0] <= score:
+            return Reached(reason=f"the law levels off at {self.parameters[0]:.3f}".replace(" 0.", " ."))
         if x > end:
-            ceiling = self.parameters[0]
-            known = (
-                f"the law levels off at {ceiling:.3f}" if ceiling <= score else f"not within {REACH:.0f} times the most"
-            )
-            return Reached(reason=known.replace(" 0.", " .") + ("" if ceiling <= score else " measured"))
+            return Reached(reason=f"not within {REACH:.0f} times the most measured")
         crossings = self._crossing(self.samples, score)
         low = min(x, float(np.quantile(crossings, 0.5 - level / 2, method="lower")))
         high = max(x, float(np.quantile(crossings, 0.5 + level / 2, method="higher")))

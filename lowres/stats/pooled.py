@@ -24,7 +24,7 @@ def interquartile_interval(
     """Of the mean of the middle half of all scores of all pairs and draws.
 
     The influence of a score is that of a trimmed mean: scores beyond the quartiles count as the quartiles (Huber 1981,
-    *Robust Statistics*, section 3.3), and their test groups not at all.
+    *Robust Statistics*, section 3.3), and their test groups not at all; equal scores that are partly beyond share what counts.
 
     Args:
         scores: Test set and block of each pair, over the same draws.
@@ -34,7 +34,8 @@ def interquartile_interval(
     theta = np.stack([one.theta for _, one in scores])
     cut = int(TRIMMED * theta.size)
     kept = np.sort(theta, axis=None)[cut : theta.size - cut]
-    inside = (theta >= kept[0]) & (theta <= kept[-1])
+    values, place, all_ = np.unique(theta, return_inverse=True, return_counts=True)
+    inside = (np.bincount(np.searchsorted(values, kept), minlength=len(values)) / all_)[place].reshape(theta.shape)
     share = len(kept) / theta.size
     moved = np.clip(theta, kept[0], kept[-1])
     terms = [
@@ -74,7 +75,7 @@ def _density(one: Block, two: Block) -> float:
     found = moments([[one - two]])
     _, noise, groups, _, _ = found.parts(np.ones(1))
     variance = float(one.theta.var(ddof=1) + two.theta.var(ddof=1)) + float(groups.sum())
-    variance = max(variance, float(noise))
+    variance = max(variance, found.count * float(noise))
     if variance == 0:
         return 0.0
     return math.exp(-(float(found.means[0]) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)

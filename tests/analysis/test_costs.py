@@ -122,14 +122,20 @@ def test_laws_are_drawn_where_there_are_three_budgets(scores: Scores, bills: Bil
 
 def test_labels_to_the_ceiling_less_a_point(result: StudyResult, frame: pd.DataFrame) -> None:
     """By a law fitted here, from the records alone, and its root."""
-    found = {(one.method, one.source): one for one in result.evidence.reaches}
+    found = {(one.method, one.source): one for one in result.evidence.reaches if one.measured != 0}
+    start = {one.source for one in result.evidence.reaches if one.measured == 0}
     assert set(found) == {
         ("target-only", None),
         ("probe", None),
         ("tfidf", None),
         *((METHODS[3], s) for s in ("shop", "chat")),
     }
-    ceiling = frame[frame.method == "target-full"]["metrics.macro_f1"].mean()
+    top = frame[frame.method == "target-full"].drop_duplicates("draw").set_index("draw")["metrics.macro_f1"]
+    ceiling = top.mean()
+    begun = (
+        frame[(frame.method == "source-only") & (frame.target == "film")].groupby("source")["metrics.macro_f1"].mean()
+    )
+    assert start == set(begun.index[begun >= ceiling - 0.01])
     laws = {(one.method, one.source): one for one in result.evidence.laws if one.target and one.against == "labels"}
     for place, one in found.items():
         assert (one.target, one.wanted, one.score) == ("film", "ceiling less a point", pytest.approx(ceiling - 0.01))
@@ -141,9 +147,12 @@ def test_labels_to_the_ceiling_less_a_point(result: StudyResult, frame: pd.DataF
             .pivot(index="draw", columns="shots", values="metrics.macro_f1")
         )
         if place[0] == "target-only":
-            own[15] = frame[frame.method == "target-full"].drop_duplicates("draw").set_index("draw")["metrics.macro_f1"]
-        law = fit_law([2 * float(shots) for shots in own], own.to_numpy(), np.random.default_rng(0))
+            own[15] = top
         assert laws[place].draws == own.to_numpy().tolist()
+        paired = own.sub(top - top.mean(), axis=0)
+        law = fit_law([2 * float(shots) for shots in own], paired.to_numpy(), np.random.default_rng(0))
+        enough = [shots for shots in own if own[shots].mean() >= one.score]
+        assert one.measured == (enough[0] if enough else None)
         edge = float(law.at(np.array([law.smallest]))[0]), float(law.at(np.array([4 * law.largest]))[0])
         assert (one.labels is not None) == (edge[0] <= one.score <= edge[1])
         if one.labels is None:
@@ -159,7 +168,15 @@ def test_a_score_is_asked_of_a_finished_run(result: StudyResult) -> None:
     score = target_only.curve[12].mean
     more = with_asked(result.evidence, result.summary, score)
     asked = [one for one in more.reaches if one.wanted == "asked"]
-    assert len(asked) == len(result.evidence.reaches) == len(more.reaches) - len(asked)
+    by_law = [one for one in asked if one.measured != 0]
+    assert len(by_law) == len({(one.method, one.source, one.target) for one in by_law}) == 5
+    assert len(more.reaches) - len(asked) == len(result.evidence.reaches)
+    easy = [one for one in with_asked(result.evidence, result.summary, 1e-3).reaches if one.wanted == "asked"]
+    assert {(one.method, one.source) for one in easy if one.measured == 0} == {
+        ("source-only", "shop"),
+        ("source-only", "chat"),
+    }
+    assert all(one.labels is None for one in easy)
     one = next(one for one in asked if one.method == "target-only")
     assert one.labels is None or 2 * one.labels == pytest.approx(target_only.curve[12].x)
     assert {one.score for one in asked} == {score}

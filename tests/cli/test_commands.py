@@ -237,7 +237,7 @@ def test_a_model_that_labels_made_worse_is_named(
 
     monkeypatch.setattr(StudyResult, "falling_behind", lambda self: [("film-4", 0.61, 0.7)])
     *_, said, last = call("run", *study).stdout.strip().splitlines()
-    assert said.endswith("without target labels: best/film-4 .610 (at 0 shots .700)")
+    assert said.endswith("without target labels, in the one draw handed over: best/film-4 .610 (that one .700)")
     assert "report.html" in last
 
 

@@ -43,7 +43,7 @@ def test_three_sentences_on_one_pair() -> None:
         "From movie to amazon the score falls by 8.9 points of macro-F1 [5.9, 11.9].",
         "What wins most back is source-then-target with 8 labels a class: 3.0 points [1.0, 5.0] over the model without target"
         " labels; that is 51 % [35, 68] of the target drop; 2.3 points more than target-only.",
-        "Beyond about 120 target labels (90 % band 80 to more than the law speaks of), twice as many bring source-then-target less than one point; ready for use in best/:"
+        "Beyond about 120 target labels (90 % band from 80 upwards), twice as many bring source-then-target less than one point; ready for use in best/:"
         " source-then-target at 8 labels a class for amazon.",
     ]
 
@@ -162,10 +162,28 @@ def test_labels_to_reach_a_score_in_one_sentence_a_target() -> None:
         "amazon: .842, a point below the ceiling, takes about 60 labels a class by source-then-target from movie"
         " (90 % band 40 to 210); 150 by target-only"
     ]
-    assert said(alone)[0].endswith("by target-only (90 % band 40 to more than the law speaks of)")
+    assert said(alone)[0].endswith("by target-only (90 % band from 40 upwards)")
+    assert said(reach("probe", None, 12, low=None, high=30.0))[0].endswith("(90 % band up to 30)")
+    assert said(reach("probe", None, 12, low=None))[0].endswith("(90 % band open on both sides)")
     assert said(reach("target-only", None, None), reach("probe", None, None, target="tweets")) == [
-        "amazon: .842, a point below the ceiling, is out of what the laws say of labels (target-only: why)",
-        "tweets: .842, a point below the ceiling, is out of what the laws say of labels (probe: why)",
+        "amazon: .842, a point below the ceiling, takes a number of labels that is not known (target-only: why)",
+        "tweets: .842, a point below the ceiling, takes a number of labels that is not known (probe: why)",
     ]
     assert said(reach("probe", None, 12, wanted="asked"))[0].startswith("amazon: .842 takes about 12 labels")
+    worse = reach("source-then-target", "movie", 190)
+    assert said(alone, worse, reach("source-then-target", "nyt", 250))[0].endswith(
+        "; 190 by source-then-target from movie"
+    )
+
+
+def test_what_was_measured_goes_before_a_law_that_asks_for_more() -> None:
+    def said(*found: Reach) -> list[str]:
+        return sentences.reached(Evidence(reaches=list(found)))
+
+    alone = reach("target-only", None, 22, wanted="asked")
+    both = reach("source-then-target", "movie", None, wanted="asked", measured=8)
+    start = reach("source-only", "nyt", None, wanted="asked", measured=0)
+    assert said(alone, both) == ["amazon: .842 was reached with 8 labels a class by source-then-target from movie"]
+    assert said(alone, both, start) == ["amazon: .842 was reached without target labels by source-only from nyt"]
+    assert "about 22 labels" in said(alone, both.model_copy(update={"measured": 32.0}))[0]
     assert sentences.reached(None) == []

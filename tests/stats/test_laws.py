@@ -61,7 +61,10 @@ def test_pays_until_by_hand() -> None:
     assert (flat.pays_until(), flat.pays_band()) == (16, (16, 16))
     steep = fit_law(X, made(3, (0.95, 0.95, 0.06), noise=1e-7), rng())
     assert steep.pays_until() is None
-    assert steep.pays_band()[1] is None
+    assert steep.pays_band() == (4 * X[-1], None)
+    loose = fit_law(X[:3], made(3, (0.9, 0.8, 0.5), X[:3], draws=3, noise=0.05), rng())
+    low, high = loose.pays_band()
+    assert low <= (loose.pays_until() or np.inf) <= (high or np.inf)
 
 
 @pytest.mark.parametrize("score", [0.68, 0.75, 0.8])

@@ -44,6 +44,17 @@ def test_of_equal_pairs_only_the_middle_ones_bring_their_test_rows() -> None:
     assert (found.mean, found.se) == (pytest.approx(alone.mean), pytest.approx(alone.se, rel=1e-6))
 
 
+def test_equal_scores_share_what_counts() -> None:
+    def level(seed: int) -> Block:
+        groups = 0.3 * np.random.default_rng(seed).standard_normal(80)
+        return Block(np.full(5, 0.5), np.tile(0.5 + groups - groups.mean(), (5, 1)))
+
+    pairs = {name: level(seed) for seed, name in enumerate("abcd")}
+    found = interquartile_interval(list(pairs.items()), bounds=(-2, 3))
+    alone = interval([one * 0.25 for one in pairs.values()])
+    assert (found.mean, found.se) == (pytest.approx(0.5), pytest.approx(alone.se))
+
+
 def test_improvement_by_hand() -> None:
     one, two = flat([0.7, 0.8, 0.9]), flat([0.75, 0.6, 0.65])
     found = improvement_interval([("a", one, two)])

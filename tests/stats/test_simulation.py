@@ -129,6 +129,11 @@ def test_bands_of_laws_and_promises(studies: ModuleType) -> None:
     for name in ("band at the largest", "band at four times", "back-test", "labels to reach"):
         given = [one[name] for one in bands if one[name] is not None]
         assert not short(sum(given), len(given), 0.88), name
+    for on_curve in (False, True):
+        near = [module.ceiling_study(module.CURVES[1], 5, 5, rng, on_curve) for _ in range(60)]
+        given = [held for one in near for held in one.values() if held is not None]
+        assert len(given) > 30
+        assert not short(sum(given), len(given), 0.85)
     kinked = [module.curve_study(module.CURVES[2], 10, 3, rng)["band at four times"] for _ in range(40)]
     assert short(sum(kinked), len(kinked), 0.88)
     promised = module.promise_studies(module.TRUSTS[2], 0.95, 40, rng)
