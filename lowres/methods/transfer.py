@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit, Part, Resembling
-from lowres.training.recipe import Contrastive, Logistic
+from lowres.training.recipe import AllWeights, Contrastive, Logistic
+
+FULL_RATE = 0.1
+"""Learning rate of all weights, in those of an adapter."""
 
 
 def source_then_target(bench: Bench) -> Fit:
     """LoRA on the source rows, then the same adapter and head on the target shots (STILTs, a:1811.01088)."""
     source = bench.fit(bench.source_train)
     return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
+
+
+def full_finetune(bench: Bench) -> Fit:
+    """All weights on the source rows, then on the target shots, at a tenth of the learning rate: what LoRA is compared with."""
+    rate = FULL_RATE * bench.settings.recipe.learning_rate
+    source = bench.fit(bench.source_train, adapter=AllWeights(), learning_rate=rate)
+    return bench.fit(bench.target_shots, start=source, learning_rate=rate) if bench.cell.shots else source
 
 
 def joint(bench: Bench) -> Fit:
