@@ -125,18 +125,17 @@ class _Allocated(Adapted):
     """AdaLoRA: PEFT cuts directions only if it is told of every step, and leaves the penalty to the loss of the caller."""
 
     def fresh(self, *name: object) -> Tensors:
-        self._schedule(0, 1, 0)
+        self._settings().rank_pattern = None
         return super().fresh(*name)
-
-    def write(self, kept: Tensors) -> None:
-        self._schedule(0, 1, 0)
-        super().write(kept)
 
     def begin(self, steps: int) -> None:
         assert isinstance(self.settings, AdaLoRA)
         if steps < 2:
             raise FitError("AdaLoRA allocates its rank between two steps; raise recipe.min_steps to 2 or more")
-        self._schedule(int(self.settings.warm * steps), steps, max(1, int(self.settings.settle * steps)))
+        config = self._settings()
+        config.total_step, config.rank_pattern = steps, None
+        config.tinit, config.tfinal = int(self.settings.warm * steps), max(1, int(self.settings.settle * steps))
+        self.model.base_model.rankallocator.reset_ipt()  # type: ignore[operator, union-attr]
 
     def penalty(self) -> Tensor | None:
         """Mean distance of A Aᵀ and Bᵀ B from the identity, Frobenius (a:2303.10512, eq. 4; not squared, as in PEFT)."""
@@ -154,13 +153,22 @@ class _Allocated(Adapted):
         self.model.base_model.update_and_allocate(step)  # type: ignore[operator, union-attr]
 
     def read(self) -> Tensors:
-        self._schedule(0, 1, 0)  # PEFT would leave out what was cut, which a fit that goes on from here begins with
-        return super().read()
+        config = self._settings()
+        cut, config.rank_pattern = config.rank_pattern, None  # with it PEFT would leave out what was cut
+        try:
+            return super().read()
+        finally:
+            config.rank_pattern = cut
 
-    def _schedule(self, warm: int, steps: int, settle: int) -> None:
-        config: Any = self.model.peft_config["default"]  # type: ignore[index]
-        config.tinit, config.total_step, config.tfinal, config.rank_pattern = warm, steps, settle, None
-        self.model.base_model.rankallocator.reset_ipt()  # type: ignore[operator, union-attr]
+    def write(self, kept: Tensors) -> None:
+        self._settings().rank_pattern = None
+        super().write(kept)
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"total_step": 1, "tinit": 0, "tfinal": 0, "rank_pattern": None}
+
+    def _settings(self) -> Any:
+        return self.model.peft_config["default"]  # type: ignore[index]
 
 
 class _Whole(Adapted):
