@@ -32,6 +32,12 @@ TRAINING = frozenset({"r", "target_r", "tinit", "tfinal", "deltaT", "beta1", "be
 """Those of AdaLoRA that steer its training only."""
 SIZES = {"LORA": ("r", "lora_alpha"), "ADALORA": ("init_r", "lora_alpha"), "IA3": ()}
 """Kinds of adapters that are read, and the whole numbers that each needs."""
+PARTS = {
+    "LORA": (".lora_A.weight", ".lora_B.weight"),
+    "ADALORA": (".lora_A", ".lora_B", ".lora_E"),
+    "IA3": (".ia3_l",),
+}
+"""How the names of their tensors end."""
 LINEARS = ("query-value", "attention", "all")
 """Choices for the linears of a layer that are adapted."""
 
@@ -107,15 +113,20 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[An
         value = config.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"adapter_config.json has no usable {name}", got=value, expected="a whole number from 1")
-    if kind == "IA3":
-        if config.get("feedforward_modules") and not _names(config["feedforward_modules"]):
-            raise UserError("adapter_config.json names no feedforward_modules", expected="a list of names")
-        return
-    rank = config[SIZES[kind][0]]
-    ranks = {value.shape[:1] for name, value in tensors.items() if ".lora_A" in name}
-    if ranks != {(rank,)}:
-        found = "tensors of rank " + (", ".join(str(rank) for shape in sorted(ranks) for rank in shape) or "0")
-        raise UserError("adapter_config.json and adapter_model.safetensors differ", got=found, expected=f"rank {rank}")
+    if config.get("feedforward_modules") and not _names(config["feedforward_modules"]):
+        raise UserError("adapter_config.json names no feedforward_modules", expected="a list of names")
+    differ = "adapter_config.json and adapter_model.safetensors differ"
+    if kind != "IA3":
+        rank = config[SIZES[kind][0]]
+        ranks = {value.shape[:1] for name, value in tensors.items() if ".lora_A" in name}
+        if ranks != {(rank,)}:
+            found = "tensors of rank " + (", ".join(str(rank) for shape in sorted(ranks) for rank in shape) or "0")
+            raise UserError(differ, got=found, expected=f"rank {rank}")
+    wanted = {*PARTS[kind], *([MAGNITUDE] if config.get("use_dora") is True else [])}
+    ends = {next((end for end in wanted if name.endswith(end)), name) for name in tensors}
+    if ends != wanted:
+        odd = sorted(ends - wanted)[:1] or [f"no {end}" for end in sorted(wanted - ends)]
+        raise UserError(differ, got=odd[0], expected=f"tensors of {kind}: {', '.join(sorted(wanted))}")
 
 
 def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
