@@ -32,6 +32,13 @@ def methods(incomplete: str) -> list[str]:
     return [before + comma + name for name in _begin(last, METHODS) if name not in taken]
 
 
+def adapters(incomplete: str) -> list[str]:
+    """Kinds of adapters."""
+    from lowres.training.recipe import ADAPTERS
+
+    return _begin(incomplete, ADAPTERS)
+
+
 def formats(incomplete: str) -> list[str]:
     """Formats of a report."""
     from lowres.cli.run import FORMATS
@@ -40,11 +47,11 @@ def formats(incomplete: str) -> list[str]:
 
 
 BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
-    "run": {"task": tasks, "methods": methods, "backbone": backbones},
-    "plan": {"task": tasks, "methods": methods, "backbone": backbones},
-    "forecast": {"task": tasks, "backbone": backbones},
+    "run": {"task": tasks, "methods": methods, "backbone": backbones, "adapter": adapters},
+    "plan": {"task": tasks, "methods": methods, "backbone": backbones, "adapter": adapters},
+    "forecast": {"task": tasks, "backbone": backbones, "adapter": adapters},
     "report": {"format": formats},
-    "fit": {"task": tasks, "method": methods, "backbone": backbones},
+    "fit": {"task": tasks, "method": methods, "backbone": backbones, "adapter": adapters},
     "evaluate": {"task": tasks, "backbone": backbones},
     "predict": {"backbone": backbones},
     "explain": {"task": tasks, "backbone": backbones},
