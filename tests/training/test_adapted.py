@@ -401,3 +401,23 @@ class TestAllWeights:
         found = engine.adapted(AllWeights()).weights()
         for name, value in model.named_parameters():
             assert found[name] == pytest.approx(value.detach().numpy(), abs=2e-4), name
+
+
+@named
+def test_bf16_stays_close_to_fp32(kind: Adapter, backbone: Backbone, toy_task: Task) -> None:
+    fit = few(toy_task, kind)
+    texts = list(toy_task.domains["shop"].test.texts)
+    engines = (LoopEngine(backbone, backbone.tokens(), "cpu", precision) for precision in ("fp32", "bf16"))
+    full, half = (engine.predict(fit, train(engine, fit), texts) for engine in engines)
+    assert np.abs(full - half).mean() < 0.02
+
+
+def test_explanations_of_every_kind(backbone: Backbone, toy_task: Task) -> None:
+    pytest.importorskip("captum")
+    from lowres.analysis.explain import explain
+
+    engine = loop(backbone)
+    for kind in KINDS:
+        fit = few(toy_task, kind)
+        (one,) = explain(classifier(backbone, engine, fit, train(engine, fit)), ["the plot was awful"])
+        assert sum(word.weight for word in one.words) == pytest.approx(one.logit - one.empty, abs=0.05), kind
