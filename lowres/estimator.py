@@ -40,9 +40,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shots: Rows per class to train on, sampled by the draw; None: all.
         draw: Fixes everything random.
         recipe: Fields of ``lowres.training.fit.Recipe`` that differ from its defaults.
-        lora: Fields of ``lowres.training.fit.LoRA`` that differ from its defaults.
+        lora: Fields of ``lowres.training.recipe.LoRA`` that differ from its defaults.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``, for training; answers are given in fp32.
+        adapter: Kind of adapter: ``lora``, ``rslora``, ``dora``, ``pissa``, ``adalora`` or ``ia3``.
 
     After ``fit``: ``classes_``, sorted; ``model_``, the trained ``lowres.models.classifier.Classifier``.
 
@@ -60,6 +61,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lora: Mapping[str, Any] | None = None,
         device: str = "auto",
         precision: str = "auto",
+        adapter: str = "lora",
     ) -> None:
         self.backbone = backbone
         self.shots = shots
@@ -68,6 +70,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.lora = lora
         self.device = device
         self.precision = precision
+        self.adapter = adapter
 
     def fit(self, X: Iterable[str], y: Iterable[Any]) -> Classifier:
         """Trains on texts [rows] and labels [rows].
@@ -83,7 +86,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(classes) < 2:
             raise InputError("a classifier needs at least two classes", got=f"{len(classes)} class, {len(texts)} texts")
         names = tuple(str(label) for label in classes)
-        given_settings = {"recipe": self.recipe or {}, "lora": self.lora or {}}
+        given_settings = {"recipe": self.recipe or {}, "lora": self.lora or {}, "adapter": self.adapter}
         config = build_config({**given_settings, "device": self.device, "precision": self.precision})
         ids = tuple(str(number) for number in range(len(texts)))
         rows = Rows(TASK, ids, tuple(texts), tuple(str(label) for label in given), ids)
@@ -91,7 +94,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise UserError(f"shots: got {self.shots}, expected at least 1, or None for all rows")
         if self.shots is not None:
             rows = splits.shots(TASK, rows, self.shots, self.draw)
-        fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.lora, recipe=config.recipe)
+        fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.trained, recipe=config.recipe)
         found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
         check_reach(found, config)
         engine = make_engine(config.engine, found, found.tokens(), machine.device, machine.precision)

@@ -21,9 +21,11 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens
 from lowres.errors import FitError, UserError
+from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, Team, numerics, resolve, team
+from lowres.models.lm_head import has_lm_head
 from lowres.results import StudyResult, check_folder, classifier, write_text
 from lowres.scoring.metrics import all_metrics
 from lowres.study.config import StudyConfig, build_config, safe_stem
@@ -102,7 +104,11 @@ class Study:
     def plan(self) -> Plan:
         """Cells and distinct fits; nothing is trained. Its config names the columns that were guessed."""
         columns: dict[str, Any] = dict(self.task.columns)
-        return make_plan(replace(self.config, **columns), self.task)
+        return make_plan(replace(self.config, **columns), self.task, self._lm_head(*self.config.methods))
+
+    def _lm_head(self, *methods: str | None) -> bool:
+        """Whether one of the methods asks for the backbone's masked-LM head, and it is there."""
+        return bool(ASK_LM_HEAD.intersection(methods)) and has_lm_head(self.backbone)
 
     @cached_property
     def machine(self) -> Machine:
@@ -154,7 +160,10 @@ class Study:
         """Expected seconds and disk of what is not done; by default, what the store has is."""
         done = self.stored() if done is None else done
         return self.plan.estimate(
-            self.machine.gflops, self.backbone.flops_per_token(self.config.lora.live_layers), done
+            self.machine.gflops,
+            self.backbone.flops_per_token(self.config.lora.live_layers),
+            done,
+            self.backbone.layer_weights,
         )
 
     def power(self) -> list[Power]:
@@ -185,7 +194,7 @@ class Study:
             draw: Which draw of rows, start and order.
         """
         cell = single_cell(self.task, on, start_from, shots, method, draw)
-        plan = single_plan(self.config, self.task, cell)
+        plan = single_plan(self.config, self.task, cell, self._lm_head(cell.method))
         origin = provenance(self.machine.device, self.machine.precision)
         outcome = run_plan(plan, self.engine, self.environment, self.store, origin, force=self.config.force)
         for error in outcome.failed.values():
@@ -255,7 +264,9 @@ class Study:
             FitError: A fit could not be trained; the others are kept.
         """
         names = self.config.methods
-        how = validation(self.config, self.task, names, by=by, folds=folds, dev_rows=dev_rows)
+        how = validation(
+            self.config, self.task, names, by=by, folds=folds, dev_rows=dev_rows, lm_head=self._lm_head(*names)
+        )
         candidates = [Candidate(name, self.config) for name in names]
         origin = provenance(self.machine.device, self.machine.precision)
         found, _ = validate(how, candidates, self.engine, self.environment, self.store, origin, progress)
@@ -303,7 +314,15 @@ class Study:
         columns: dict[str, Any] = dict(self.task.columns)
         config = replace(self.config, **columns)
         check_counts(trials, wave, len(config.methods))
-        how = validation(config, self.task, config.methods, by=by, folds=folds, dev_rows=dev_rows)
+        how = validation(
+            config,
+            self.task,
+            config.methods,
+            by=by,
+            folds=folds,
+            dev_rows=dev_rows,
+            lm_head=self._lm_head(*config.methods),
+        )
         origin = provenance(self.machine.device, self.machine.precision)
         search = make_search(how, config.methods, config, self.engine, self.environment, self.store, origin, list(over))
         path = Path(out or f"runs/{safe_stem(self.task.name)}-tuned-{search.name[:8]}.yaml")

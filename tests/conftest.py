@@ -52,12 +52,15 @@ def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def make_encoder(folder: Path, shape: str) -> Path:
-    """Saves an encoder of 2 layers and 32 dimensions with a word tokenizer, like ``save_pretrained`` of a real one."""
+def make_encoder(folder: Path, shape: str, lm_head: bool = False) -> Path:
+    """Saves an encoder of 2 layers and 32 dimensions with a word tokenizer, like ``save_pretrained`` of a real one; with
+    its masked-LM head where that is asked for.
+    """
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import (
         AutoModel,
+        AutoModelForMaskedLM,
         BertConfig,
         DistilBertConfig,
         ElectraConfig,
@@ -105,7 +108,7 @@ def make_encoder(folder: Path, shape: str) -> Path:
     }
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = AutoModel.from_config(configs[shape]())
+        model = (AutoModelForMaskedLM if lm_head else AutoModel).from_config(configs[shape]())
     model.save_pretrained(folder)
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')

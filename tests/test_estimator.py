@@ -163,7 +163,16 @@ def upper(texts: list[str]) -> list[str]:
 
 def test_parameters_round_trip(classifier: lowres.Classifier) -> None:
     assert clone(classifier).get_params() == classifier.get_params()
-    assert set(classifier.get_params()) == {"backbone", "shots", "draw", "recipe", "lora", "device", "precision"}
+    assert set(classifier.get_params()) == {
+        "backbone",
+        "shots",
+        "draw",
+        "recipe",
+        "lora",
+        "device",
+        "precision",
+        "adapter",
+    }
     with pytest.raises(NotFittedError):
         classifier.predict(TEXTS)
 

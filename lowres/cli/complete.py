@@ -39,6 +39,13 @@ def protocols(incomplete: str) -> list[str]:
     return _begin(incomplete, PROTOCOLS)
 
 
+def adapters(incomplete: str) -> list[str]:
+    """Kinds of adapters."""
+    from lowres.training.recipe import ADAPTERS
+
+    return _begin(incomplete, ADAPTERS)
+
+
 def formats(incomplete: str) -> list[str]:
     """Formats of a report."""
     from lowres.cli.run import FORMATS
@@ -47,12 +54,12 @@ def formats(incomplete: str) -> list[str]:
 
 
 BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
-    "run": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
-    "plan": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones},
-    "forecast": {"task": tasks, "protocol": protocols, "backbone": backbones},
-    "tune": {"task": tasks, "method": methods, "backbone": backbones},
+    "run": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones, "adapter": adapters},
+    "plan": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones, "adapter": adapters},
+    "forecast": {"task": tasks, "protocol": protocols, "backbone": backbones, "adapter": adapters},
+    "tune": {"task": tasks, "method": methods, "backbone": backbones, "adapter": adapters},
     "report": {"format": formats},
-    "fit": {"task": tasks, "method": methods, "backbone": backbones},
+    "fit": {"task": tasks, "method": methods, "backbone": backbones, "adapter": adapters},
     "evaluate": {"task": tasks, "backbone": backbones},
     "predict": {"backbone": backbones},
     "explain": {"task": tasks, "backbone": backbones},

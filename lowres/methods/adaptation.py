@@ -6,7 +6,7 @@ from lowres.data.views import with_deletions
 from lowres.methods.cell import Bench, shared
 from lowres.methods.transfer import source_then_target
 from lowres.training.fit import Fit, Part, PseudoLabels
-from lowres.training.recipe import Objective
+from lowres.training.recipe import MaskedLM, Objective
 
 HELD_OUT = 0.1
 """Share of the unlabelled rows that the adapted encoder is checked on."""
@@ -21,7 +21,7 @@ def self_train(bench: Bench) -> Fit:
 
 
 def tapt(bench: Bench) -> Fit:
-    """LoRA on unlabelled target rows by unsupervised SimCSE, once a domain, then source-then-target from there (after a:2004.10964)."""
+    """LoRA on unlabelled target rows by masked LM, or SimCSE if the backbone lacks its head, then source-then-target (a:2004.10964)."""
     source = bench.fit(bench.source_train, start=_adapted(bench))
     return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
 
@@ -50,9 +50,14 @@ def _aligned(bench: Bench, objective: Objective) -> Fit:
 
 
 def _adapted(bench: Bench) -> Fit:
-    """The encoder after a look at the target's unlabelled rows; the same for all shots and draws."""
+    """The encoder after a look at the target's unlabelled rows; the same for all shots and draws.
+
+    By masked LM with the head it was pretrained with; a backbone without that head learns by SimCSE.
+    """
     rows = bench.domain_texts(bench.cell.target)
     last = max(1, round(HELD_OUT * len(rows)))
     kept, held = rows.take(range(len(rows) - last)), rows.take(range(len(rows) - last, len(rows)))
+    if bench.settings.lm_head:
+        return bench.fit([Part(kept), Part(held, 0.0)], objective=MaskedLM(), draw=0)
     views = [Part(kept), Part(with_deletions(kept)), Part(held, 0.0), Part(with_deletions(held), 0.0)]
     return bench.fit(views, objective=bench.settings.method.tapt, draw=0, batch=2 * bench.settings.recipe.batch)

@@ -63,6 +63,7 @@ METHODS: dict[str, Method] = {
     "target-only": Method(baselines.target_only, T),
     "source-then-target": Method(transfer.source_then_target, ST, source="a:1811.01088"),
     "joint": Method(transfer.joint, ST),
+    "full-finetune": Method(transfer.full_finetune, ST, zero=True),
     "probe-then-lora": Method(transfer.probe_then_lora, T, source="a:2202.10054"),
     "contrastive": Method(transfer.contrastive, T, source="a:2209.11055"),
     "interpolate": Method(averaging.interpolate, ST, source="a:2109.01903"),
@@ -87,6 +88,8 @@ METHODS: dict[str, Method] = {
 }
 
 DEFAULT = ("source-only", "target-full", "target-only", "probe", "source-then-target")
+ASK_LM_HEAD = frozenset({"tapt"})
+"""Methods whose expression depends on whether the backbone has its masked-LM head."""
 REFERENCES = ("source-only", "target-full", "target-only")
 """Always measured: drop, gain, recovery and net transfer are differences to them."""
 

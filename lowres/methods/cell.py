@@ -14,7 +14,7 @@ from lowres.data.rows import Rows
 from lowres.errors import UserError
 from lowres.methods.settings import MethodSettings
 from lowres.training.fit import Fit, Part
-from lowres.training.recipe import BY_GRADIENT, Average, CrossEntropy, LoRA, Objective, Recipe, Words
+from lowres.training.recipe import BY_GRADIENT, Adapter, Average, CrossEntropy, LoRA, Objective, Recipe, Words
 from lowres.training.rules import Rules
 
 
@@ -46,9 +46,11 @@ class Settings:
     """What all fits of a study share."""
 
     row_cap: int
-    adapter: LoRA = field(default_factory=LoRA)
+    adapter: Adapter = field(default_factory=LoRA)
     recipe: Recipe = field(default_factory=Recipe)
     method: MethodSettings = field(default_factory=MethodSettings)
+    lm_head: bool = False
+    """Whether the backbone has its masked-LM head; looked up where a method asks for it."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Bench:
         *,
         start: Fit | Words | None = None,
         objective: Objective | None = None,
+        adapter: Adapter | None = None,
         labels: tuple[str, ...] | None = None,
         draw: int | None = None,
         **changes: Any,
@@ -184,12 +187,13 @@ class Bench:
             parts: Rows and their shares of the loss.
             start: Another fit, or words; None: the backbone.
             objective: None: cross-entropy. Those without gradients leave the backbone, or the adapter of the start, as it is.
+            adapter: None: the study's.
             labels: None: those of the task.
             draw: None: the cell's own; for a stage that all draws share, a fixed one.
             changes: Fields of the recipe that differ from the study's.
         """
         objective = objective or CrossEntropy()
-        adapter = self.settings.adapter if isinstance(objective, BY_GRADIENT) else None
+        adapter = (adapter or self.settings.adapter) if isinstance(objective, BY_GRADIENT) else None
         if isinstance(start, Fit) and start.adapter is not None:
             adapter = start.adapter
         return Fit(
@@ -204,9 +208,18 @@ class Bench:
         )
 
     def mean(self, ingredients: Sequence[Fit], weights: Sequence[float] = (), of: str = "update") -> Fit:
-        """The average of fits; without weights each counts the same. See ``Average`` for ``of``."""
+        """The average of fits; without weights each counts the same. See ``Average`` for ``of``.
+
+        Raises:
+            UserError: The study's adapter is not plain LoRA, of whose updates alone the average is known.
+        """
         first = ingredients[0]
-        assert first.adapter is not None
+        if not isinstance(first.adapter, LoRA):
+            raise UserError(
+                f"{self.cell.method} averages the updates of plain LoRA",
+                got=f"--adapter {type(first.adapter).__name__.lower()}",
+                expected="--adapter lora, or --methods without it",
+            )
         times = len(ingredients) if of == "update" else 1
         return Fit(
             parts=(),

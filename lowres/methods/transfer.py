@@ -6,7 +6,10 @@ from dataclasses import replace
 
 from lowres.methods.cell import Bench
 from lowres.training.fit import Fit, Part, Resembling
-from lowres.training.recipe import Logistic
+from lowres.training.recipe import AllWeights, Logistic
+
+FULL_RATE = 0.1
+"""Learning rate of all weights, in those of an adapter."""
 
 
 def source_then_target(bench: Bench) -> Fit:
@@ -15,13 +18,20 @@ def source_then_target(bench: Bench) -> Fit:
     return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
 
 
+def full_finetune(bench: Bench) -> Fit:
+    """All weights on the source rows, then on the target shots, at a tenth of the learning rate: what LoRA is compared with."""
+    rate = FULL_RATE * bench.settings.recipe.learning_rate
+    source = bench.fit(bench.source_train, adapter=AllWeights(), learning_rate=rate)
+    return bench.fit(bench.target_shots, start=source, learning_rate=rate) if bench.cell.shots else source
+
+
 def joint(bench: Bench) -> Fit:
     """LoRA on source rows and target shots together; each gives half of every batch."""
     share = bench.settings.method.joint.target_share
     return bench.fit(
         [
-            *(replace(part, share=2 * (1 - share)) for part in bench.source_train),
-            *(replace(part, share=2 * share) for part in bench.target_shots),
+            *(replace(part, share=2 * (1 - share) * part.share) for part in bench.source_train),
+            *(replace(part, share=2 * share * part.share) for part in bench.target_shots),
         ]
     )
 

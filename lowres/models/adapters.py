@@ -1,4 +1,4 @@
-"""LoRA by PEFT on an encoder: which linears, how they start, how they are read and written."""
+"""Adapters by PEFT on an encoder: which linears, how they start, how they are read and written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,29 @@ from lowres.errors import UserError, unknown_name
 from lowres.settings import shown
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from torch import nn
 
+KEY = frozenset({"key", "k_lin", "k", "k_proj"})
+VALUE = frozenset({"value", "v_lin", "v", "v_proj"})
+LAST = frozenset({"dense", "lin2"})
+MAGNITUDE = ".lora_magnitude_vector"
 QUERY_VALUE = frozenset({"query", "value", "q_lin", "v_lin", "q", "v", "q_proj", "v_proj"})
 KEY_OUTPUT = frozenset({"key", "k_lin", "k", "k_proj", "out_lin", "o", "out_proj"})
 PROVENANCE = frozenset(
     {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "auto_mapping"}
 )
 """Fields of ``adapter_config.json`` that steer no number."""
+TRAINING = frozenset({"r", "target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step"})
+"""Those of AdaLoRA that steer its training only."""
+SIZES = {"LORA": ("r", "lora_alpha"), "ADALORA": ("init_r", "lora_alpha"), "IA3": ()}
+"""Kinds of adapters that are read, and the whole numbers that each needs."""
+PARTS = {
+    "LORA": (".lora_A.weight", ".lora_B.weight"),
+    "ADALORA": (".lora_A", ".lora_B", ".lora_E"),
+    "IA3": (".ia3_l",),
+}
+"""How the names of their tensors end."""
 LINEARS = ("query-value", "attention", "all")
 """Choices for the linears of a layer that are adapted."""
 
@@ -56,11 +71,30 @@ def adapted_linears(model: nn.Module, linears: str, live_layers: int | None) -> 
     return [name for layer, name in found if layer >= lowest]
 
 
-def attach(model: nn.Module, *, rank: int, alpha: int, linears: str, live_layers: int | None) -> nn.Module:
-    """The encoder with an empty LoRA adapter, as a PEFT model in evaluation mode."""
-    return attach_config(
-        model, {"r": rank, "lora_alpha": alpha, "target_modules": adapted_linears(model, linears, live_layers)}
-    )
+def scaled_linears(model: nn.Module, live_layers: int | None) -> tuple[list[str], list[str]]:
+    """Names of the linears that IA3 scales, and of those among them whose inputs it scales: keys and values of the
+    attention, and the last linear of each layer (a:2205.05638).
+    """
+    inner = [name for name in adapted_linears(model, "all", live_layers) if not _in_attention(name)]
+    last = {name.rsplit(".", 2)[0]: name for name in inner if name.rsplit(".", 1)[-1] in LAST}
+    if not last:
+        raise UserError(f"no last linear of a layer of {type(model).__name__} is known", hint="try --adapter lora")
+    named = [
+        name for name in adapted_linears(model, "attention", live_layers) if name.rsplit(".", 1)[-1] in KEY | VALUE
+    ]
+    ends = sorted(last.values())
+    return [*named, *ends], ends
+
+
+def attach(model: nn.Module, config: Mapping[str, Any], **begin: Any) -> nn.Module:
+    """The encoder with an adapter of these PEFT settings, in evaluation mode.
+
+    Args:
+        model: An encoder of transformers.
+        config: As in ``adapter_config.json``; what is left out is PEFT's default.
+        begin: How it begins, as PEFT names it; by default empty.
+    """
+    return _wrapped(model, _known(config, **begin))
 
 
 def check_config(config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -70,64 +104,94 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[An
         UserError: It is of another kind, lacks a part, or does not belong to the tensors.
     """
     kind, modules = config.get("peft_type", "LORA"), config.get("target_modules")
-    if kind != "LORA" or isinstance(modules, str):
+    if kind not in SIZES or isinstance(modules, str):
         named = [f"target_modules {modules}"] if isinstance(modules, str) else []
         raise _foreign([f"peft_type {kind}", *named])
-    if not isinstance(modules, list) or not modules or not all(isinstance(name, str) for name in modules):
+    if not _names(modules):
         raise UserError("adapter_config.json names no target_modules", expected="a list of names")
-    for name in ("r", "lora_alpha"):
+    for name in SIZES[kind]:
         value = config.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"adapter_config.json has no usable {name}", got=value, expected="a whole number from 1")
-    ranks = {value.shape[:1] for name, value in tensors.items() if ".lora_A." in name}
-    if ranks != {(config["r"],)}:
-        found = "tensors of rank " + (", ".join(str(rank) for shape in sorted(ranks) for rank in shape) or "0")
-        raise UserError(
-            "adapter_config.json and adapter_model.safetensors differ", got=found, expected=f"rank {config['r']}"
-        )
+    if config.get("feedforward_modules") and not _names(config["feedforward_modules"]):
+        raise UserError("adapter_config.json names no feedforward_modules", expected="a list of names")
+    differ = "adapter_config.json and adapter_model.safetensors differ"
+    if kind != "IA3":
+        rank = config[SIZES[kind][0]]
+        ranks = {value.shape[:1] for name, value in tensors.items() if ".lora_A" in name}
+        if ranks != {(rank,)}:
+            found = "tensors of rank " + (", ".join(str(rank) for shape in sorted(ranks) for rank in shape) or "0")
+            raise UserError(differ, got=found, expected=f"rank {rank}")
+    wanted = {*PARTS[kind], *([MAGNITUDE] if config.get("use_dora") is True else [])}
+    ends = {next((end for end in wanted if name.endswith(end)), name) for name in tensors}
+    if ends != wanted:
+        odd = sorted(ends - wanted)[:1] or [f"no {end}" for end in sorted(wanted - ends)]
+        raise UserError(differ, got=odd[0], expected=f"tensors of {kind}: {', '.join(sorted(wanted))}")
 
 
 def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
-    """The encoder with an empty LoRA adapter of these PEFT settings, in evaluation mode.
+    """The encoder with an empty adapter of these PEFT settings, in evaluation mode.
 
     Raises:
         UserError: The settings ask for something that would be left out silently, or name no linears of this encoder.
     """
-    from peft import LoraConfig, get_peft_model
-
-    known = LoraConfig(
-        r=config["r"],
-        lora_alpha=config["lora_alpha"],
-        lora_dropout=0.0,
-        bias="none",
-        task_type="FEATURE_EXTRACTION",
-        target_modules=list(config["target_modules"]),
-    )
+    known = _known(config)
     plain = known.to_dict()
+    unread = PROVENANCE | {"target_modules", "feedforward_modules", *(TRAINING if "init_r" in plain else ())}
     foreign = [
         f"{name}: {shown(value)}"
         for name, value in config.items()
-        if name not in PROVENANCE and value and name in plain and value != plain[name] and name != "target_modules"
+        if name not in unread and value and name in plain and value != plain[name]
     ]
     if foreign:
         raise _foreign(foreign)
+    return _wrapped(model, known)
+
+
+def _known(config: Mapping[str, Any], **begin: Any) -> PeftConfig:
+    """PEFT's settings with that part of the given ones that is understood."""
+    from peft import AdaLoraConfig, IA3Config, LoraConfig
+
+    shared: dict[str, Any] = {
+        "task_type": "FEATURE_EXTRACTION",
+        "target_modules": list(config["target_modules"]),
+        **begin,
+    }
+    kind = config.get("peft_type", "LORA")
+    if kind == "IA3":
+        return IA3Config(feedforward_modules=list(config.get("feedforward_modules") or ()), **shared)
+    shared |= {"lora_alpha": config["lora_alpha"], "lora_dropout": 0.0, "bias": "none"}
+    if kind == "ADALORA":
+        target = {"target_r": config["target_r"]} if "target_r" in config else {}
+        return AdaLoraConfig(init_r=config["init_r"], total_step=1, **target, **shared)
+    flags = {name: config.get(name) is True for name in ("use_rslora", "use_dora")}
+    return LoraConfig(r=config["r"], **flags, **shared)
+
+
+def _wrapped(model: nn.Module, known: PeftConfig) -> nn.Module:
+    from peft import get_peft_model
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is being replaced
         try:
             wrapped: nn.Module = get_peft_model(model, known)
         except ValueError as error:
-            names = known.target_modules or ()
+            names: Any = known.target_modules or ()
             raise UserError(
                 "the adapter does not fit this backbone", got=f"target_modules {', '.join(names)}"
             ) from error
     return wrapped.eval()
 
 
+def _names(found: object) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(name, str) for name in found)
+
+
 def _foreign(found: list[str]) -> UserError:
     return UserError(
         "this adapter is of a kind that is not read",
         got=", ".join(found),
-        expected="plain LoRA with a list of target_modules",
+        expected="LoRA (plain, rsLoRA or DoRA), AdaLoRA or IA3, with a list of target_modules",
     )
 
 
@@ -150,17 +214,30 @@ def shapes(model: nn.Module, *, rank: int, linears: str, live_layers: int | None
 
 
 def initial(model: nn.Module, *name: object) -> dict[str, npt.NDArray[np.float32]]:
-    """Fresh tensors for the adapter of a PEFT model."""
-    return fresh({key: value.shape for key, value in read(model).items()}, *name)
+    """Fresh tensors for the adapter of a PEFT model; magnitudes of DoRA are the lengths of the rows that it adapts."""
+    import torch
+
+    made = fresh({key: value.shape for key, value in read(model).items()}, *name)
+    for key in made:
+        if key.endswith(MAGNITUDE):
+            adapted: Any = model.get_submodule(key.removesuffix(MAGNITUDE))
+            made[key] = torch.linalg.norm(adapted.get_base_layer().weight.detach(), dim=1).cpu().numpy()
+    return made
 
 
 def fresh(shapes: Mapping[str, tuple[int, ...]], *name: object) -> dict[str, npt.NDArray[np.float32]]:
-    """Fresh adapter tensors: A uniform in ±1/sqrt(inputs) as in PEFT, B zero; each A from a seed of its own name."""
+    """Fresh adapter tensors as in PEFT, each from a seed of its own name: A uniform in ±1/sqrt(inputs), B zero; of AdaLoRA
+    both normal with deviation 0.02, and zeros between them; factors of IA3 one.
+    """
     tensors = {}
     for key, shape in shapes.items():
         if ".lora_A." in key:
             bound = 1.0 / np.sqrt(shape[1])
             tensors[key] = seeds.generator("init", *name, key).uniform(-bound, bound, shape).astype(np.float32)
+        elif key.endswith((".lora_A", ".lora_B")):
+            tensors[key] = seeds.generator("init", *name, key).normal(0.0, 0.02, shape).astype(np.float32)
+        elif key.endswith(".ia3_l"):
+            tensors[key] = np.ones(shape, dtype=np.float32)
         else:
             tensors[key] = np.zeros(shape, dtype=np.float32)
     return tensors
@@ -195,5 +272,9 @@ def _wanted(name: str, linears: str) -> bool:
     last = name.rsplit(".", 1)[-1]
     if linears == "all" or last in QUERY_VALUE:
         return True
-    in_attention = last in KEY_OUTPUT or (".attention." in name and last == "dense")
+    in_attention = last in KEY_OUTPUT or (_in_attention(name) and last == "dense")
     return linears == "attention" and in_attention
+
+
+def _in_attention(name: str) -> bool:
+    return ".attention." in name

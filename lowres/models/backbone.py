@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -157,21 +158,32 @@ class Backbone:
         )
 
     @cached_property
-    def parameters(self) -> int:
-        """Number of weights on disk, from the safetensors headers."""
-        total = 0
+    def shapes(self) -> dict[str, list[int]]:
+        """Shapes of the weights on disk by name, from the safetensors headers."""
+        found: dict[str, list[int]] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             with path.open("rb") as stream:
                 length = int.from_bytes(stream.read(8), "little")
                 try:
                     header = json.loads(stream.read(min(length, path.stat().st_size)))
-                    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+                    entries = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+                    found |= {name: [int(side) for side in shape] for name, shape in entries.items()}
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise UserError(
                         f"backbone {self.name}: {path.name} is damaged", hint="copy or download it again"
                     ) from None
-            total += sum(map(_product, shapes))
-        return total
+        return found
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights on disk."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights of the linears in all layers, without biases."""
+        wide = int(self.config.get("intermediate_size") or self.config.get("hidden_dim") or 4 * self.hidden)
+        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * wide)
 
     def _read(self, name: str) -> Any:
         """A JSON file of the folder."""
@@ -182,8 +194,7 @@ class Backbone:
 
     def flops_per_token(self, live_layers: int | None = None) -> float:
         """Forward FLOPs a token of the linears in the top layers (two per weight); attention products left out."""
-        wide = int(self.config.get("intermediate_size") or self.config.get("hidden_dim") or 4 * self.hidden)
-        return 2.0 * (live_layers or self.layers) * (4 * self.hidden**2 + 2 * self.hidden * wide)
+        return 2.0 * (live_layers or self.layers) * self.layer_weights / self.layers
 
     def tokens(self, folder: Path | None = None, remember: bool = True) -> Tokens:
         """The tokenizer, from another folder if one is given; it may remember what it has seen."""
@@ -197,32 +208,10 @@ class Backbone:
         Raises:
             UserError: Damaged weights, or weights that are not those of the whole encoder.
         """
-        from safetensors import SafetensorError
         from transformers import AutoModel
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-        kind = self.config["model_type"]
-        if kind not in CONFIG_MAPPING_NAMES:
-            close = nearest(kind, CONFIG_MAPPING_NAMES)
-            raise UserError(
-                f"backbone {self.name}: this version of transformers knows no model_type {kind!r}",
-                hint=f"did you mean {close[0]!r} in its config.json?" if close else "a newer transformers may know it",
-            )
-        attention = "eager" if device == "cpu" else "sdpa"
-        with quiet_transformers():
-            try:
-                model, report = AutoModel.from_pretrained(
-                    str(self.folder),
-                    use_safetensors=True,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    attn_implementation=attention,
-                    dtype="float32",
-                    output_loading_info=True,
-                )
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-                raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
-        missing = sorted(part for part in report["missing_keys"] if not part.startswith("pooler."))
+        model, absent = self.open(AutoModel, device)
+        missing = [part for part in absent if not part.startswith("pooler.")]
         if missing:
             raise UserError(
                 f"backbone {self.name} could not be loaded",
@@ -234,6 +223,37 @@ class Backbone:
         model.requires_grad_(False)
         encoder: nn.Module = model.eval().to(device)
         return encoder
+
+    def open(self, kind: Any, device: str) -> tuple[Any, list[str]]:
+        """A model of one of the auto classes of transformers, on the CPU, and the weights that the folder lacks for it.
+
+        Raises:
+            UserError: Damaged weights, or an unknown architecture.
+        """
+        from safetensors import SafetensorError
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+        named = self.config["model_type"]
+        if named not in CONFIG_MAPPING_NAMES:
+            close = nearest(named, CONFIG_MAPPING_NAMES)
+            raise UserError(
+                f"backbone {self.name}: this version of transformers knows no model_type {named!r}",
+                hint=f"did you mean {close[0]!r} in its config.json?" if close else "a newer transformers may know it",
+            )
+        with quiet_transformers():
+            try:
+                model, report = kind.from_pretrained(
+                    str(self.folder),
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    attn_implementation="eager" if device == "cpu" else "sdpa",
+                    dtype="float32",
+                    output_loading_info=True,
+                )
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+                raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
+        return model, sorted(report["missing_keys"])
 
 
 def find_backbone(name: str, revision: str | None = None, progress: Progress | None = None) -> Backbone:
@@ -451,10 +471,3 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total

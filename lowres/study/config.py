@@ -18,7 +18,7 @@ from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
 from lowres.study.presets import PRESETS
 from lowres.study.protocol import PAIRS, PROTOCOLS
 from lowres.training.engines import ENGINES
-from lowres.training.recipe import LoRA, Recipe
+from lowres.training.recipe import ADAPTERS, IA3, Adapter, LoRA, Recipe, make_adapter
 
 MOST_DRAWS = 1000
 MOST = 1_000_000
@@ -54,6 +54,11 @@ class StudyConfig:
     engine: str = setting("; ".join(f"{name}: {what}" for name, what in ENGINES.items()) + ".", "fleet")
     precision: str = setting("auto, fp32 or bf16; auto takes bf16 where this machine gains from it.", "auto")
     device: str = setting("auto, cpu, cuda or mps.", "auto")
+    adapter: str = setting(
+        "; ".join(f"{name}: {what}" for name, (_, what) in ADAPTERS.items())
+        + ". All but lora and rslora are trained by the loop engine.",
+        "lora",
+    )
     lora: LoRA = setting("Adapter settings: rank, alpha, linears, live_layers.", factory=LoRA)
     recipe: Recipe = setting("Training settings: learning_rate, min_steps, epochs, batch, max_length …", factory=Recipe)
     method: MethodSettings = setting("Settings of one method, such as contrastive.temperature.", factory=MethodSettings)
@@ -87,7 +92,13 @@ class StudyConfig:
             *_recipe_faults(self.recipe),
             *_lora_faults(self.lora),
             *self.method.faults(),
+            _one_of("adapter", self.adapter, list(ADAPTERS)) or _unused(self.adapter, self.lora),
         ]
+
+    @property
+    def trained(self) -> Adapter:
+        """The adapter that is trained: its kind, with the settings that it has."""
+        return make_adapter(self.adapter, self.lora)
 
 
 DEVICE_FILES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -222,6 +233,14 @@ def _lora_faults(lora: LoRA) -> list[str | None]:
         _one_of("lora.linears", lora.linears, LINEARS),
         _at_least("live-layers", lora.live_layers, 1),
     ]
+
+
+def _unused(adapter: str, lora: LoRA) -> str | None:
+    """Settings that were given to an adapter that has no use for them."""
+    if ADAPTERS[adapter][0] is not IA3:
+        return None
+    given = [f"lora.{name}" for name in ("rank", "alpha", "linears") if getattr(lora, name) != getattr(LoRA(), name)]
+    return f"adapter {adapter}: has no use for {', '.join(given)}" if given else None
 
 
 def safe_stem(name: str) -> str:

@@ -21,6 +21,7 @@ from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
 from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
+from lowres.training.recipe import AllWeights
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English word pieces; only for estimates."""
@@ -120,6 +121,7 @@ class Plan:
             "seeds": config.seeds,
             "limit": config.limit,
             "lora": settings.as_dict(config.lora),
+            **({} if config.adapter == "lora" else {"adapter": config.adapter}),
             "recipe": settings.as_dict(config.recipe),
             "row_cap": self.row_cap,
             "schema": SCHEMA,
@@ -133,46 +135,53 @@ class Plan:
             request["hints"] = self.task.hints.fingerprint
         return seeds.digest("study", request, asdict(environment))
 
-    def estimate(self, gflops: float, flops_per_token: float, done: set[str] | None = None) -> Estimate:
+    def estimate(
+        self, gflops: float, flops_per_token: float, done: set[str] | None = None, layer_weights: int = 0
+    ) -> Estimate:
         """Expected work of the fits that are not in ``done`` (contents).
 
         Args:
             gflops: Measured speed of matrix products.
-            flops_per_token: Forward FLOPs of the backbone.
+            flops_per_token: Forward FLOPs of the backbone, in the layers that an adapter changes.
             done: Fits that need no training and no test.
+            layer_weights: Weights of all layers; a fit of all weights runs through them, and keeps them.
         """
-        train = test = exact = frozen = 0.0
         limit = self.config.recipe.max_length
         lengths = {name: _tokens(rows, limit) for name, rows in self.test_rows.items()}
         todo = {content: fit for content, fit in self.distinct.items() if content not in (done or set())}
-        for content, fit in todo.items():
-            if fit.uses_gradients:
-                mean = max(_tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
-                longest = min(limit, mean * 1.5)  # batches are padded to their longest
-                train += 3 * fit.steps * min(fit.recipe.batch, fit.size) * longest
-                exact += tokens_trained(fit)
-            else:
-                frozen += tokens_trained(fit)
-            if fit.reads_backbone:
-                test += sum(lengths[domain] for domain in self.tests.get(content, ()))
         speed = gflops * 1e9 / flops_per_token
-        training, testing = EFFICIENCY[self.config.engine]
-        if self.config.engine == "fleet":
-            train = exact + frozen  # without padding, and without the gradients of frozen weights
-        else:
-            train += frozen
+        floor = seconds = megabytes = 0.0
+        for content, fit in todo.items():
+            whole = isinstance(fit.adapter, AllWeights)
+            engine = "loop" if fit.needs_loop else self.config.engine
+            deep = 2 * layer_weights / flops_per_token if whole else 1.0
+            trained = tokens_trained(fit)
+            tested = sum(lengths[domain] for domain in self.tests.get(content, ())) if fit.reads_backbone else 0.0
+            floor += deep * ((trained if fit.uses_gradients else 0.0) + tested)
+            if engine == "loop" and fit.uses_gradients:
+                trained = _padded(fit) * (1.5 if whole else 1.0)
+            training, testing = EFFICIENCY[engine]
+            seconds += deep * (trained / training + tested / testing)
+            if fit.uses_gradients:
+                megabytes += 4e-6 * layer_weights if whole else 1.0
         rows_tested = sum(len(self.test_rows[d]) for content in todo for d in self.tests.get(content, ()))
-        adapters = sum(fit.uses_gradients for fit in todo.values())
         return Estimate(
-            floor=(exact + test) / speed,
-            seconds=train / speed / training + test / speed / testing + 0.03 * len(todo) + (START_UP if todo else 0),
-            megabytes=adapters * 1.0 + rows_tested * 40e-6 + 0.02 * len(todo),
+            floor=floor / speed,
+            seconds=seconds / speed + 0.03 * len(todo) + (START_UP if todo else 0),
+            megabytes=megabytes + rows_tested * 40e-6 + 0.02 * len(todo),
         )
+
+
+def _padded(fit: Fit) -> float:
+    """Tokens that the plain engine computes for a fit: batches are padded to their longest text, three passes each."""
+    limit = fit.recipe.max_length
+    mean = max(_tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
+    return 3 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean * 1.5)
 
 
 def tokens_trained(fit: Fit) -> float:
     """Tokens that pass the encoder while a fit is trained, not counting what it starts from: forward and backward each
-    once a step, without padding and without the gradients of frozen weights; on a frozen backbone, and where another fit
+    once a step, without padding and without the gradients of frozen weights (all weights: a third pass for theirs); on a frozen backbone, and where another fit
     is asked about it, each row once.
     """
     limit = fit.recipe.max_length
@@ -181,7 +190,8 @@ def tokens_trained(fit: Fit) -> float:
         return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
     mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
     mean /= sum(part.share for part in fit.parts)
-    return asked + 2 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
+    passes = 3 if isinstance(fit.adapter, AllWeights) else 2
+    return asked + passes * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
 
 
 def _tokens(rows: Rows, limit: int) -> float:
@@ -198,8 +208,13 @@ class Estimate:
     """Seconds if nothing but the matrix products of the encoder took time, at the measured speed."""
 
 
-def make_plan(config: StudyConfig, task: Task) -> Plan:
+def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
     """All cells of a study, checked before anything is trained.
+
+    Args:
+        config: What is asked for.
+        task: The prepared task.
+        lm_head: Whether the backbone has its masked-LM head, for methods that ask.
 
     Raises:
         UserError: Unknown domains or methods, no pair, or a class with too few rows for the shots.
@@ -228,7 +243,7 @@ def make_plan(config: StudyConfig, task: Task) -> Plan:
     cap = row_cap(config, task, domains)
     origins.check(cap)
     methods = tuple(dict.fromkeys((*REFERENCES, *config.methods)))
-    shared = Settings(cap, config.lora, config.recipe, config.method)
+    shared = Settings(cap, config.trained, config.recipe, config.method, lm_head)
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, origins, methods):
@@ -297,15 +312,15 @@ def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, 
     return Cell(task.name, start_from, on, None if "pool" in uses else shots or 0, name, draw)
 
 
-def single_plan(config: StudyConfig, task: Task, cell: Cell) -> Plan:
-    """A plan of one cell."""
+def single_plan(config: StudyConfig, task: Task, cell: Cell, lm_head: bool = False) -> Plan:
+    """A plan of one cell, whose model can be saved."""
     domains = tuple(name for name in (cell.source, cell.target) if name is not None)
     _check_domains(task, domains, (cell.target,), None)
     train = {name: task.domains[name].train for name in domains}
     cap = min(config.source_rows, max(len(rows) for rows in train.values()))
-    shared = Settings(cap, config.lora, config.recipe, config.method)
+    shared = Settings(cap, config.trained, config.recipe, config.method, lm_head)
     fit = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, hints=task.hints))
-    if fit.adapter is None:
+    if fit.adapter is None or isinstance(fit.adapter, AllWeights):
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
     return Plan(config, task, Origins(), (cell.target,), (cell.method,), cap, {cell: fit})
 
@@ -326,7 +341,7 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     train = {name: task.domains[name].train for name in sources}
     cap = row_cap(config, task, sources)
     origins.check(cap)
-    shared = Settings(cap, config.lora, config.recipe, config.method)
+    shared = Settings(cap, config.trained, config.recipe, config.method)
     benches = {
         cell: Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
         for draw in range(config.seeds)

@@ -87,11 +87,13 @@ class Validation:
     folds: int
     dev_rows: int | None
     row_cap: int
+    lm_head: bool = False
+    """Whether the backbone has its masked-LM head."""
 
     def exams(self, candidate: Candidate) -> Iterator[Exam]:
         """All fits of a candidate with the rows that each is scored on."""
         method, own = find_method(candidate.method), candidate.config
-        settings = Settings(self.row_cap, own.lora, own.recipe, own.method)
+        settings = Settings(self.row_cap, own.trained, own.recipe, own.method, self.lm_head)
         for draw in range(self.draws):
             for source, target in self._pairs(method.uses_source):
                 cell = Cell(self.task.name, source, target, self.shots, candidate.method, draw)
@@ -263,6 +265,7 @@ def validation(
     by: str | None = None,
     folds: int = 4,
     dev_rows: int | None = None,
+    lm_head: bool = False,
 ) -> Validation:
     """How candidates of a config are scored, checked before anything is trained.
 
@@ -273,6 +276,7 @@ def validation(
         by: One of ``RULES``; None: few-shot cross-validation, at 0 shots the source's dev rows.
         folds: Parts of the target shots; at most one a shot is made.
         dev_rows: At most so many dev rows of a source.
+        lm_head: Whether the backbone has its masked-LM head.
 
     Raises:
         UserError: Domains, methods, budget and rule do not go together.
@@ -292,7 +296,9 @@ def validation(
     targets = config.target or tuple(name for name in trainable(task) if any(one != name for one in sources))
     _check_domains(task, sources, targets, by)
     cap = row_cap(config, task, (*sources, *targets))
-    return Validation(task, tuple(sources), tuple(targets), shots, config.seeds, by, min(folds, shots), dev_rows, cap)
+    return Validation(
+        task, tuple(sources), tuple(targets), shots, config.seeds, by, min(folds, shots), dev_rows, cap, lm_head
+    )
 
 
 def _check_methods(methods: Sequence[str], shots: int, by: str, folds: int) -> None:

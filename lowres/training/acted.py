@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,21 @@ import numpy.typing as npt
 
 from lowres.models.heads import initial_head, softmax
 from lowres.training.fit import Check, Engine, Fit, Fitted, Tensors
-from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann, SimCSE
+from lowres.training.recipe import (
+    IA3,
+    MMD,
+    AdaLoRA,
+    Adapter,
+    AllWeights,
+    Contrastive,
+    Coral,
+    CrossEntropy,
+    Dann,
+    DoRA,
+    PiSSA,
+    RsLoRA,
+    SimCSE,
+)
 
 MOST_ROWS = 32
 """Of a fit's own rows that it is asked about."""
@@ -25,10 +39,21 @@ def logged(step: int, loss: float, figure: float | None) -> dict[str, float]:
     return entry if figure is None or math.isnan(figure) else entry | {"figure": round(figure, 6)}
 
 
-def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[str, Any]]) -> tuple[Check, ...]:
-    """The adapter moved; from a fresh head the loss fell; the objective did what it is for."""
-    change = float(np.sqrt(sum(float(np.sum((last[name] - first[name]) ** 2)) for name in first)))
-    checks = [Check("adapter moved", change > 0.0, change, "> 0")]
+def gradient_checks(
+    fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[str, Any]], scale: float | None = None
+) -> tuple[Check, ...]:
+    """The adapter moved, and acted as its kind; from a fresh head the loss fell; the objective did what it is for.
+
+    Args:
+        fit: What was trained.
+        first: What it began with, by name.
+        last: The same names afterwards.
+        log: Of its steps.
+        scale: Factor on B A with which it was trained, as the engine says.
+    """
+    change = _norm(last[name] - first[name] for name in first)
+    moved = "weights moved" if isinstance(fit.adapter, AllWeights) else "adapter moved"
+    checks = [Check(moved, change > 0.0, change, "> 0"), *_kind_checks(fit.adapter, first, last, scale)]
     if not fit.takes_head and log and not isinstance(fit.objective, SimCSE):  # whose texts tell more, held out
         fall = _fall(log, "loss")
         checks.append(Check("training loss fell", fall > 0.0, fall, "> 0"))
@@ -39,6 +64,30 @@ def gradient_checks(fit: Fit, first: Tensors, last: Tensors, log: Sequence[dict[
         told = float(np.mean([entry["figure"] for entry in log]))
         checks.append(Check("discriminator better than chance", told > 0.5, told, "> 0.5"))
     return tuple(checks)
+
+
+def _kind_checks(adapter: Adapter | None, first: Tensors, last: Tensors, scale: float | None) -> Iterator[Check]:
+    """What a kind of adapter does that plain LoRA does not."""
+    if isinstance(adapter, RsLoRA):
+        wanted, found = adapter.alpha / math.sqrt(adapter.rank), float("nan") if scale is None else scale
+        yield Check("scale is alpha / sqrt(rank)", math.isclose(found, wanted, rel_tol=1e-6), found, f"= {wanted:.6g}")
+    elif isinstance(adapter, DoRA):
+        moved = _norm(last[name] - first[name] for name in first if "lora_magnitude_vector" in name)
+        yield Check("magnitudes moved", moved > 0.0, moved, "> 0")
+    elif isinstance(adapter, PiSSA):
+        taken = _norm(value[:, adapter.rank :] for name, value in first.items() if ".lora_B." in name)
+        yield Check("start is no plain LoRA's", taken > 0.0, taken, "> 0")
+    elif isinstance(adapter, AdaLoRA):
+        between = [value for name, value in last.items() if name.endswith(".lora_E")]
+        left, most = sum(int(np.count_nonzero(value)) for value in between), adapter.rank * len(between)
+        yield Check("ranks changed", 0 < left <= most, float(left), f"1 to {most}")
+    elif isinstance(adapter, IA3):
+        apart = _norm(value - 1.0 for name, value in last.items() if name.endswith(".ia3_l"))
+        yield Check("factors moved from 1", apart > 0.0, apart, "> 0")
+
+
+def _norm(arrays: Iterable[npt.NDArray[Any]]) -> float:
+    return math.sqrt(sum(float(np.sum(np.square(array))) for array in arrays))
 
 
 def encoder_checks(
@@ -116,8 +165,12 @@ def _held_out(fit: Fit, fitted: Fitted, engine: Engine) -> tuple[Check, ...]:
     for under in (None, (fit, fitted)):
         texts, views = (engine.features(one, fit.recipe, under) for one in pairs)
         losses.append(_view_loss(texts, views, fit.objective.temperature))
-    before, after = losses
-    return (Check("held-out loss below the frozen encoder's", after < before, before - after, "> 0"),)
+    return (held_out_check("loss", *losses),)
+
+
+def held_out_check(name: str, before: float, after: float) -> Check:
+    """A loss on texts that an encoder was not shown, frozen and adapted."""
+    return Check(f"held-out {name} below the frozen encoder's", after < before, before - after, "> 0")
 
 
 def _view_loss(texts: npt.NDArray[np.float32], views: npt.NDArray[np.float32], temperature: float) -> float:

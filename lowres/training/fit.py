@@ -19,9 +19,12 @@ from lowres.data.rows import UNLABELLED, Rows
 from lowres.training.recipe import (
     ADAPTER_ONLY,
     BY_GRADIENT,
+    LOOP_ADAPTERS,
+    Adapter,
     Average,
     CrossEntropy,
     LoRA,
+    MaskedLM,
     MostFrequent,
     Objective,
     Recipe,
@@ -154,7 +157,7 @@ class Fit:
     draw: int
     start: Fit | Words | None = None
     objective: Objective = field(default_factory=CrossEntropy)
-    adapter: LoRA | None = field(default_factory=LoRA)
+    adapter: Adapter | None = field(default_factory=LoRA)
     recipe: Recipe = field(default_factory=Recipe)
     ingredients: tuple[Fit, ...] = ()
     replica: int = 0
@@ -186,6 +189,11 @@ class Fit:
     def reads_backbone(self) -> bool:
         """Whether its numbers depend on the backbone."""
         return not isinstance(self.start, Words) and not isinstance(self.objective, MostFrequent)
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether the plain engine trains and answers it, whichever engine was asked for."""
+        return isinstance(self.adapter, LOOP_ADAPTERS) or isinstance(self.objective, MaskedLM)
 
     @property
     def takes_head(self) -> bool:
@@ -371,6 +379,7 @@ class Environment:
     backbone: str
     """Fingerprint of the backbone's weights, configuration, tokenizer and pooling."""
     engine: str
+    """The one that was asked for; ``of`` names the one that trains."""
     precision: str
     """The resolved precision, ``fp32`` or ``bf16``."""
     numerics: str
@@ -380,7 +389,7 @@ class Environment:
         """The parts that matter for this fit."""
         if not fit.reads_backbone:
             return {"numerics": self.numerics}
-        return asdict(self)
+        return asdict(self) | ({"engine": "loop"} if fit.needs_loop else {})
 
 
 @dataclass(frozen=True)

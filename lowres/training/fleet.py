@@ -30,7 +30,7 @@ from lowres.training.fit import SCHEMA, Fit, Fitted, Tensors
 from lowres.training.loop import LoopEngine
 from lowres.training.objectives import Heads, Step, losses
 from lowres.training.prefix import Prefix
-from lowres.training.recipe import LoRA, Recipe
+from lowres.training.recipe import LoRA, Recipe, RsLoRA
 
 STEP_TOKENS: Final = {"cpu": 4096, "cuda": 262_144, "mps": 16_384}
 """Tokens of a training step of a group of fits. On a CPU a product of this size is as fast as a larger one."""
@@ -44,6 +44,8 @@ KEPT_VECTORS: Final = 200_000
 """Texts whose frozen vectors stay at hand."""
 KEPT_SETS: Final = 8
 """Lists of texts whose tokens stay at hand, as test texts come again with every fit."""
+Carried = LoRA | RsLoRA
+"""Adapters that have a packed form."""
 
 
 class FleetEngine:
@@ -69,7 +71,9 @@ class FleetEngine:
         self.packed: PackedEncoder | None = None
         self.notice: str | None = None
         try:
-            self.packed = PackedEncoder(self.loop.model(None), torch.bfloat16 if precision == "bf16" else torch.float32)
+            self.packed = PackedEncoder(
+                self.loop.adapted(None).model, torch.bfloat16 if precision == "bf16" else torch.float32
+            )
         except UserError as error:
             self.notice = f"{error.what}; its fits are trained one after another"
         self._prefixes: dict[int, Prefix] = {}
@@ -78,12 +82,13 @@ class FleetEngine:
         self._sets: dict[tuple[int, tuple[str, ...]], list[_Batch]] = {}
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
-        """Trains fits together, those of the same shape and similar number of steps in one group."""
-        if self.packed is None:
-            yield from self.loop.fit_many(fits, starts)
-            return
-        for group in self._groups(fits):
+        """Trains fits together, those of the same shape and similar number of steps in one group; what it cannot carry
+        is trained by the plain engine.
+        """
+        carried = [fit for fit in fits if self.packed is not None and not fit.needs_loop]
+        for group in self._groups(carried):
             yield from self._halving(group, starts)
+        yield from self.loop.fit_many([fit for fit in fits if self.packed is None or fit.needs_loop], starts)
 
     def features(
         self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
@@ -91,10 +96,10 @@ class FleetEngine:
         """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]; the adapter
         is added to the weights first.
         """
-        if self.packed is None:
+        if self.packed is None or (under is not None and under[0].needs_loop):
             return self.loop.features(texts, recipe, under)
-        if under is not None and under[0].adapter is not None:
-            lora = under[0].adapter
+        lora = _carried(under[0]) if under is not None else None
+        if under is not None and lora is not None:
             return self._features(self._with(lora, under[1]), texts, recipe, self._first(lora))
         known, name = self._frozen, (recipe.max_length, recipe.normalise)
         missing = list(dict.fromkeys(text for text in texts if (*name, text) not in known))
@@ -113,12 +118,12 @@ class FleetEngine:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
         return self.loop.adapter_config(fit)
 
-    def _with(self, lora: LoRA, fitted: Fitted) -> PackedEncoder:
+    def _with(self, lora: Carried, fitted: Fitted) -> PackedEncoder:
         """The encoder with an adapter added to its weights; the last one stays at hand."""
         assert self.packed is not None
         if self._merged is None or self._merged[0] is not fitted:
             stack = _Stack.of([fitted], self._places(lora), self.device)
-            factors = Adapters(stack.factors(stack.tensors), lora.alpha / lora.rank, NONE.tokens, NONE.tokens)
+            factors = Adapters(stack.factors(stack.tensors), lora.scale, NONE.tokens, NONE.tokens)
             self._merged = (fitted, self.packed.merged(factors))
         return self._merged[1]
 
@@ -162,10 +167,10 @@ class FleetEngine:
         """Trains fits that are sorted by their steps, the longest first."""
         began = time.perf_counter()
         assert self.packed is not None
-        lora, recipe = group[0].adapter, group[0].recipe
+        lora, recipe = _carried(group[0]), group[0].recipe
         first = [self._start(fit, starts) for fit in group]
         stack = _Stack.of(first, self._places(lora), self.device, discriminator_shapes(group[0], self.backbone.hidden))
-        lowest = self._first(lora)
+        lowest, scale = self._first(lora), lora.scale if lora else 1.0
         schedules = [_Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), self.device) for fit in group]
         history = np.full((2, group[0].steps, len(group)), np.nan)
         work = np.zeros(len(group))
@@ -181,7 +186,7 @@ class FleetEngine:
             pack = make_pack([len(row) for one in held for row in one.rows], self.device)
             spans = make_spans([len(one.rows) for one in held], self.device, together=True)
             stacked = Adapters(
-                stack.factors(leaves), lora.alpha / lora.rank if lora else 1.0, self._spans(tokens),
+                stack.factors(leaves), scale, self._spans(tokens),
                 self._spans([len(one.rows) for one in held]),
             )  # fmt: skip
             x = torch.cat([row for one in held for row in one.rows]).float()
@@ -194,23 +199,23 @@ class FleetEngine:
                 history[1, step, :active] = figure.cpu().numpy()
         seconds = (time.perf_counter() - began) * work / work.sum()
         return [
-            _result(fit, before, after, history[:, : fit.steps, at], float(seconds[at]))
+            _result(fit, before, after, history[:, : fit.steps, at], float(seconds[at]), scale)
             for at, (fit, before, after) in enumerate(zip(group, first, stack.fitted(group), strict=True))
         ]
 
     def _start(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
         """The adapter and head a fit starts from."""
         return beginning(
-            fit, starts, self.backbone.hidden, lambda: adapters.fresh(self._shapes(fit.adapter), fit.task, fit.draw)
+            fit, starts, self.backbone.hidden, lambda: adapters.fresh(self._shapes(_carried(fit)), fit.task, fit.draw)
         )
 
-    def _shapes(self, lora: LoRA | None) -> dict[str, tuple[int, int]]:
+    def _shapes(self, lora: Carried | None) -> dict[str, tuple[int, int]]:
         assert self.packed is not None
         if lora is None:
             return {}
         return adapters.shapes(self.packed.model, rank=lora.rank, linears=lora.linears, live_layers=lora.live_layers)
 
-    def _places(self, lora: LoRA | None) -> dict[tuple[int, str], str]:
+    def _places(self, lora: Carried | None) -> dict[tuple[int, str], str]:
         """Where each adapted linear is, and the name under which PEFT saves its A."""
         assert self.packed is not None
         found = {}
@@ -224,7 +229,7 @@ class FleetEngine:
     def _spans(self, rows: Sequence[int]) -> Spans:
         return make_spans(rows, self.device, together=self.device != "cpu")
 
-    def _first(self, lora: LoRA | None) -> int:
+    def _first(self, lora: Carried | None) -> int:
         """The lowest layer that an adapter can change; what lies below is computed once a text."""
         assert self.packed is not None
         return self.packed.depth - lora.live_layers if lora is not None and lora.live_layers is not None else 0
@@ -418,6 +423,12 @@ class _Stack:
             yield adapter, {"weight": arrays[-2][number, :classes].copy(), "bias": arrays[-1][number, :classes].copy()}
 
 
+def _carried(fit: Fit) -> Carried | None:
+    """The adapter of a fit that the fleet trains."""
+    assert fit.adapter is None or isinstance(fit.adapter, Carried)
+    return fit.adapter
+
+
 def _filled(vectors: Tensor, spans: Spans, held: Sequence[_Held]) -> Step:
     """The rows of a step by fit; they lie one fit after another in ``vectors``, [rows, hidden]."""
     assert spans.places is not None
@@ -431,7 +442,12 @@ def _filled(vectors: Tensor, spans: Spans, held: Sequence[_Held]) -> Step:
 
 
 def _result(
-    fit: Fit, before: Fitted, after: tuple[Tensors, Tensors], history: npt.NDArray[np.float64], seconds: float
+    fit: Fit,
+    before: Fitted,
+    after: tuple[Tensors, Tensors],
+    history: npt.NDArray[np.float64],
+    seconds: float,
+    scale: float,
 ) -> Fitted | Exception:
     bad = np.flatnonzero(~np.isfinite(history[0]))
     if len(bad):
@@ -439,5 +455,5 @@ def _result(
             f"the loss became {history[0, bad[0]]} at step {bad[0] + 1} of {fit.steps}; try a lower learning rate"
         )
     log = [logged(step, float(loss), float(figure)) for step, (loss, figure) in enumerate(history.T)]
-    checks = gradient_checks(fit, before.adapter, after[0], log)
+    checks = gradient_checks(fit, before.adapter, after[0], log, scale)
     return Fitted(*after, tuple(log), checks, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +12,18 @@ import numpy.typing as npt
 
 from lowres.data.tokens import Tokens
 from lowres.errors import FitError
-from lowres.models import adapters, encoder
+from lowres.models import encoder, lm_head
 from lowres.models.backbone import Backbone
-from lowres.training.acted import gradient_checks, logged
+from lowres.training.acted import gradient_checks, held_out_check, logged
+from lowres.training.adapted import Adapted, make_adapted
 from lowres.training.beginning import beginning, discriminator_shapes
 from lowres.training.fit import Fit, Fitted
-from lowres.training.recipe import LoRA, Recipe
+from lowres.training.masked import MaskedRows
+from lowres.training.recipe import Adapter, MaskedLM, Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
 
 class LoopEngine:
@@ -43,12 +47,13 @@ class LoopEngine:
         # Accelerate keeps one precision for the whole process; autocast is entered here, so that engines of two
         # precisions can live side by side
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
-        self._models: dict[LoRA | None, nn.Module] = {}
+        self._adapted: dict[Adapter | None, Adapted] = {}
+        self._masked: dict[Adapter | None, tuple[nn.Module, Adapted]] = {}
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains each fit in turn; an error becomes the result of its fit."""
         if fits:
-            self.model(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
+            self.adapted(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
         for fit in fits:
             try:
                 yield fit, self._train(fit, starts)
@@ -59,11 +64,10 @@ class LoopEngine:
         self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
     ) -> npt.NDArray[np.float32]:
         """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]."""
-        adapter = under[0].adapter if under else None
-        model = self.model(adapter)
-        if under and adapter is not None:
-            adapters.write(model, under[1].adapter)
-        return self._features(model, texts, recipe)
+        adapted = self.adapted(under[0].adapter if under else None)
+        if under:
+            adapted.write(under[1].adapter)
+        return self._features(adapted.model, texts, recipe)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
         """Probabilities of a trained fit, [texts, classes]."""
@@ -71,70 +75,13 @@ class LoopEngine:
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
-        return adapters.peft_config(self.model(fit.adapter)) if fit.adapter is not None else None
+        return self.adapted(fit.adapter).config() if fit.adapter is not None else None
 
     def _train(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
-        import torch
-
-        from lowres.training.objectives import Heads, Step, losses
-
         began = time.perf_counter()
-        model = self.model(fit.adapter)
-        first = beginning(fit, starts, self.backbone.hidden, lambda: adapters.initial(model, fit.task, fit.draw))
-        adapters.write(model, first.adapter)
-        weight, bias = (
-            torch.nn.Parameter(torch.from_numpy(np.array(first.head[name])).to(self.device))
-            for name in ("weight", "bias")
-        )
-        discriminator = [
-            torch.nn.Parameter(torch.zeros(shape, device=self.device))
-            for shape in discriminator_shapes(fit, self.backbone.hidden)
-        ]
-        recipe = fit.recipe
-        live = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = self.accelerator.prepare_optimizer(
-            torch.optim.AdamW(
-                [
-                    {"params": live, "lr": recipe.learning_rate},
-                    {"params": [*discriminator, weight, bias], "lr": recipe.head_learning_rate},
-                ],
-                weight_decay=0.0,
-            )
-        )
-        peaks = [recipe.learning_rate, recipe.head_learning_rate]
-        arrays = self.tokens.encode(fit.texts, recipe.max_length)
-        targets = torch.from_numpy(fit.targets).to(self.device)
-        log: list[dict[str, float]] = []
-        for step, (rows, weights) in enumerate(fit.batches()):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * recipe.rate(step, fit.steps)
-            ids, mask = (
-                torch.from_numpy(part).to(self.device) for part in self.tokens.pad([arrays[row] for row in rows])
-            )
-            with encoder.autocast(self.device, self.precision):
-                vectors = encoder.pooled(model, ids, mask, self.backbone.pooling, recipe.normalise)
-            shares = torch.from_numpy(weights).to(vectors)[None]
-            now = Step(vectors[None], targets[rows][None], shares, torch.ones_like(shares, dtype=torch.bool))
-            absent = torch.zeros_like(bias[None], dtype=torch.bool)
-            told = (discriminator[0][None], discriminator[1][None]) if discriminator else None
-            (loss,), figure = losses(fit.objective, now, Heads(weight[None], bias[None], absent, told))
-            if not torch.isfinite(loss):
-                raise FitError(
-                    f"the loss became {loss.item()} at step {step + 1} of {fit.steps}; try a lower learning rate"
-                )
-            optimizer.zero_grad()
-            self.accelerator.backward(loss)
-            optimizer.step()
-            log.append(logged(step, loss.item(), None if figure is None else figure.item()))
-        adapter = adapters.read(model)
-        head = {"weight": weight.detach().cpu().numpy().copy(), "bias": bias.detach().cpu().numpy().copy()}
-        return Fitted(
-            adapter=adapter,
-            head=head,
-            log=tuple(log),
-            checks=gradient_checks(fit, first.adapter, adapter, log),
-            seconds=time.perf_counter() - began,
-        )
+        run = _Run(self, fit, starts)
+        log = [run.step(step, rows, weights) for step, (rows, weights) in enumerate(fit.batches())]
+        return replace(run.ended(tuple(log)), seconds=time.perf_counter() - began)
 
     def _features(self, model: nn.Module, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
         return encoder.features(
@@ -148,17 +95,110 @@ class LoopEngine:
             precision=self.precision,
         )
 
-    def model(self, adapter: LoRA | None) -> nn.Module:
+    def adapted(self, adapter: Adapter | None) -> Adapted:
         """The encoder with an adapter of these settings; made once, its weights are set anew for every fit."""
-        if adapter not in self._models:
-            model = self.backbone.load(self.device)
-            if adapter is not None:
-                model = adapters.attach(
-                    model,
-                    rank=adapter.rank,
-                    alpha=adapter.alpha,
-                    linears=adapter.linears,
-                    live_layers=adapter.live_layers,
-                )
-            self._models[adapter] = model
-        return self._models[adapter]
+        if adapter not in self._adapted:
+            self._adapted[adapter] = make_adapted(self.backbone.load(self.device), adapter)
+        return self._adapted[adapter]
+
+    def masked(self, adapter: Adapter | None) -> tuple[nn.Module, Adapted]:
+        """The encoder with its masked-LM head, and an adapter of these settings on the same encoder; made once too."""
+        if adapter not in self._masked:
+            whole, inner = lm_head.load_with_lm_head(self.backbone, self.device)
+            self._masked[adapter] = whole, make_adapted(inner, adapter)
+        return self._masked[adapter]
+
+
+class _Run:
+    """One fit on its way: encoder, head and optimiser."""
+
+    def __init__(self, engine: LoopEngine, fit: Fit, starts: Mapping[str, Fitted]) -> None:
+        import torch
+
+        self.engine, self.fit = engine, fit
+        self.masked: MaskedRows | None = None
+        if isinstance(fit.objective, MaskedLM):
+            whole, self.adapted = engine.masked(fit.adapter)
+            mask = lm_head.mask_id(engine.backbone)
+            assert mask is not None
+            self.masked = MaskedRows(fit, whole, engine.tokens, mask, engine.device, engine.precision)
+        else:
+            self.adapted = engine.adapted(fit.adapter)
+        hidden = engine.backbone.hidden
+        first = beginning(fit, starts, hidden, lambda: self.adapted.fresh(fit.task, fit.draw))
+        self.adapted.write(first.adapter)
+        self.adapted.begin(fit.steps)
+        self.first = self.adapted.weights()
+        self.weight, self.bias = (
+            torch.nn.Parameter(torch.from_numpy(np.array(first.head[name])).to(engine.device))
+            for name in ("weight", "bias")
+        )
+        self.discriminator = [
+            torch.nn.Parameter(torch.zeros(shape, device=engine.device)) for shape in discriminator_shapes(fit, hidden)
+        ]
+        self.peaks = [fit.recipe.learning_rate, fit.recipe.head_learning_rate]
+        self.optimizer = self._optimizer()
+        self.arrays = engine.tokens.encode(fit.texts, fit.recipe.max_length)
+        self.targets = torch.from_numpy(fit.targets).to(engine.device)
+
+    def step(self, step: int, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> dict[str, float]:
+        """Makes one step; its entry of the log."""
+        import torch
+
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * self.fit.recipe.rate(step, self.fit.steps)
+        loss, figure = (self.masked.loss(rows), None) if self.masked else self._loss(rows, weights)
+        if not torch.isfinite(loss):
+            raise FitError(
+                f"the loss became {loss.item()} at step {step + 1} of {self.fit.steps}; try a lower learning rate"
+            )
+        penalty = self.adapted.penalty()
+        self.optimizer.zero_grad()
+        self.engine.accelerator.backward(loss if penalty is None else loss + penalty)
+        self.optimizer.step()
+        self.adapted.stepped(step)
+        return logged(step, loss.item(), None if figure is None else figure.item())
+
+    def ended(self, log: tuple[dict[str, float], ...]) -> Fitted:
+        """What came out, with its checks."""
+        adapter = self.adapted.read()
+        checks = gradient_checks(self.fit, self.first, self.adapted.weights(), log, self.adapted.scale())
+        head = {
+            name: value.detach().cpu().numpy().copy() for name, value in (("weight", self.weight), ("bias", self.bias))
+        }
+        if self.masked is not None and len(self.masked.held_out):
+            after = self.masked.held_out_loss()
+            self.adapted.write(self.adapted.fresh(self.fit.task, self.fit.draw))
+            checks += (held_out_check("masked-LM loss", self.masked.held_out_loss(), after),)
+        return Fitted(adapter=adapter, head=head, log=log, checks=checks)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        import torch
+
+        live = [parameter for parameter in self.adapted.model.parameters() if parameter.requires_grad]
+        groups = [live, [*self.discriminator, self.weight, self.bias]]
+        made: torch.optim.Optimizer = self.engine.accelerator.prepare_optimizer(
+            torch.optim.AdamW(
+                [{"params": part, "lr": peak} for part, peak in zip(groups, self.peaks, strict=True)], weight_decay=0.0
+            )
+        )
+        return made
+
+    def _loss(self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
+        """Loss of a batch over pooled vectors, and the figure of its objective."""
+        import torch
+
+        from lowres.training.objectives import Heads, Step, losses
+
+        engine, recipe = self.engine, self.fit.recipe
+        ids, mask = (
+            torch.from_numpy(part).to(engine.device) for part in engine.tokens.pad([self.arrays[row] for row in rows])
+        )
+        with encoder.autocast(engine.device, engine.precision):
+            vectors = encoder.pooled(self.adapted.model, ids, mask, engine.backbone.pooling, recipe.normalise)
+        shares = torch.from_numpy(weights).to(vectors)[None]
+        now = Step(vectors[None], self.targets[rows][None], shares, torch.ones_like(shares, dtype=torch.bool))
+        absent = torch.zeros_like(self.bias[None], dtype=torch.bool)
+        told = (self.discriminator[0][None], self.discriminator[1][None]) if self.discriminator else None
+        (loss,), figure = losses(self.fit.objective, now, Heads(self.weight[None], self.bias[None], absent, told))
+        return loss, figure

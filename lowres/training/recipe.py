@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, cast
 
 
 @dataclass(frozen=True)
-class LoRA:
-    """Low-rank adapter (Hu et al. 2021, a:2106.09685): W + alpha/rank · B A, with W frozen."""
+class LowRank:
+    """What adapters of low rank have in common."""
 
     rank: int = 8
     alpha: int = 16
@@ -16,6 +18,95 @@ class LoRA:
     """Which linears of a layer are adapted: ``query-value``, ``attention`` (with its output) or ``all``."""
     live_layers: int | None = None
     """Only the top so many layers are adapted; None: all of them."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on B A."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class LoRA(LowRank):
+    """Low-rank adapter (Hu et al. 2021, a:2106.09685): W + alpha/rank · B A, with W frozen."""
+
+
+@dataclass(frozen=True)
+class RsLoRA(LowRank):
+    """LoRA with the scale alpha/sqrt(rank), so that a higher rank learns no slower (a:2312.03732)."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on B A."""
+        return self.alpha / math.sqrt(self.rank)
+
+
+@dataclass(frozen=True)
+class DoRA(LowRank):
+    """LoRA on the direction of each row of W, and its length as a weight of its own (a:2402.09353)."""
+
+
+@dataclass(frozen=True)
+class PiSSA(LowRank):
+    """LoRA that begins with the largest singular directions of W, the rest of W frozen (a:2404.02948).
+
+    Kept as plain LoRA of twice the rank on W itself: what was trained side by side with what it began with, negative.
+    """
+
+
+@dataclass(frozen=True)
+class AdaLoRA(LowRank):
+    """B diag(E) A of half again the rank, whose least important directions are cut until ``rank`` is left on average
+    (a:2303.10512). Of a fit that goes on from another all directions take part again.
+    """
+
+    warm: float = 0.1
+    """Share of the steps before the first is cut."""
+    settle: float = 0.3
+    """Share of the steps after the last was cut."""
+    orthogonal: float = 0.1
+    """Weight of the mean distance of A Aᵀ and Bᵀ B from the identity."""
+
+    @property
+    def initial_rank(self) -> int:
+        """Directions of a linear before any is cut."""
+        return self.rank + max(1, self.rank // 2)
+
+
+@dataclass(frozen=True)
+class IA3:
+    """One factor for each output of keys and values and each input of a layer's last linear, nothing else (a:2205.05638)."""
+
+    live_layers: int | None = None
+
+
+@dataclass(frozen=True)
+class AllWeights:
+    """All weights of the encoder, no adapter. What is kept are the tensors, and the rows of tables, that changed."""
+
+    live_layers: None = None
+
+
+Adapter = LoRA | RsLoRA | DoRA | PiSSA | AdaLoRA | IA3 | AllWeights
+LOOP_ADAPTERS = (DoRA, PiSSA, AdaLoRA, IA3, AllWeights)
+"""Those that only the plain engine trains."""
+
+ADAPTERS: Final[Mapping[str, tuple[type[LowRank | IA3], str]]] = {
+    "lora": (LoRA, "low rank"),
+    "rslora": (RsLoRA, "scaled by the root of the rank"),
+    "dora": (DoRA, "direction and length apart"),
+    "pissa": (PiSSA, "from the largest singular directions"),
+    "adalora": (AdaLoRA, "rank allocated in training"),
+    "ia3": (IA3, "factors on keys, values and the last linear"),
+}
+"""Adapters by name, with a few words each."""
+
+
+def make_adapter(name: str, settings: LoRA) -> Adapter:
+    """The adapter of this name with those of the settings that it has."""
+    kind = ADAPTERS[name][0]
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    made: Any = kind(**{name: value for name, value in values.items() if name in {item.name for item in fields(kind)}})
+    return cast(Adapter, made)
 
 
 @dataclass(frozen=True)
@@ -73,6 +164,17 @@ class SimCSE:
     """
 
     temperature: float = 0.05
+
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """Gradient descent on the adapter alone, so that the encoder's own head tells masked tokens; no label is used (a:1810.04805).
+
+    Of the tokens that are asked for 80 % are masked, 10 % are others and 10 % stay.
+    """
+
+    share: float = 0.15
+    """Of the tokens of a text that are asked for, one at least."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +250,20 @@ class Average:
     for fits that went on from one start (Reptile, a:1803.02999)."""
 
 
-BY_GRADIENT = (CrossEntropy, Contrastive, SimCSE, Coral, MMD, Dann)
-ADAPTER_ONLY = (Contrastive, SimCSE)
+BY_GRADIENT = (CrossEntropy, Contrastive, SimCSE, MaskedLM, Coral, MMD, Dann)
+ADAPTER_ONLY = (Contrastive, SimCSE, MaskedLM)
 """Those that leave the head as it was."""
 Objective = (
-    CrossEntropy | Contrastive | SimCSE | Coral | MMD | Dann | Logistic | Prototypes | Tree | MostFrequent | Average
+    CrossEntropy
+    | Contrastive
+    | SimCSE
+    | MaskedLM
+    | Coral
+    | MMD
+    | Dann
+    | Logistic
+    | Prototypes
+    | Tree
+    | MostFrequent
+    | Average
 )

@@ -11,6 +11,8 @@ from lowres.errors import UserError
 from lowres.models import adapters
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.pooling import pool
+from lowres.training.adapted import make_adapted
+from lowres.training.recipe import LoRA
 
 
 @pytest.mark.parametrize(("shape", "linears", "count"), [
@@ -55,19 +57,19 @@ def test_the_first_adapter_changes_nothing(backbone: Backbone) -> None:
     ids = torch.tensor([[2, 6, 7, 3]])
     with torch.inference_mode():
         frozen = backbone.load()(input_ids=ids).last_hidden_state
-        model = adapters.attach(backbone.load(), rank=4, alpha=8, linears="all", live_layers=None)
+        model = make_adapted(backbone.load(), LoRA(4, 8, "all")).model
         adapters.write(model, adapters.initial(model, "toy", 0))
         assert torch.allclose(model(input_ids=ids).last_hidden_state, frozen, atol=1e-6)
 
 
 def test_initial_adapter_by_name_of_the_seed(backbone: Backbone) -> None:
-    model = adapters.attach(backbone.load(), rank=4, alpha=8, linears="all", live_layers=None)
+    model = make_adapted(backbone.load(), LoRA(4, 8, "all")).model
     first, same, other = (adapters.initial(model, "toy", draw) for draw in (0, 0, 1))
     a = next(name for name in first if ".lora_A." in name)
     assert np.array_equal(first[a], same[a])
     assert not np.array_equal(first[a], other[a])
     assert np.abs(first[a]).max() <= 1 / np.sqrt(32)
-    fewer = adapters.attach(backbone.load(), rank=4, alpha=8, linears="query-value", live_layers=1)
+    fewer = make_adapted(backbone.load(), LoRA(4, 8, "query-value", 1)).model
     shared = adapters.initial(fewer, "toy", 0)
     assert shared
     assert all(np.array_equal(value, first[name]) for name, value in shared.items())

@@ -140,7 +140,17 @@ def test_the_folder_says_how_it_pools(backbone: Backbone, toy_task: Task, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "change", [{"use_rslora": True}, {"peft_type": "IA3"}, {"target_modules": "all-linear"}, {"use_dora": True}]
+    "change",
+    [
+        {"peft_type": "VERA"},
+        {"target_modules": "all-linear"},
+        {"init_lora_weights": "pissa"},
+        {"rank_pattern": {"query": 4}},
+        {"use_rslora": "yes"},
+        {"use_qalora": True},
+        {"bias": "all"},
+        {"modules_to_save": ["pooler"]},
+    ],
 )
 def test_a_foreign_adapter_is_not_read_as_another(
     backbone: Backbone, toy_task: Task, tmp_path: Path, change: dict
@@ -150,3 +160,14 @@ def test_a_foreign_adapter_is_not_read_as_another(
     (folder / "adapter_config.json").write_text(json.dumps(config | change))
     with pytest.raises(UserError, match="not read"):
         load_classifier(folder).predict_proba(TEXTS)
+
+
+@pytest.mark.parametrize("change", [{"peft_type": "IA3"}, {"peft_type": "ADALORA", "init_r": 8}, {"use_dora": True}])
+def test_an_adapter_is_not_read_as_a_kind_that_it_is_not(
+    backbone: Backbone, toy_task: Task, tmp_path: Path, change: dict
+) -> None:
+    folder = trained(backbone, toy_task).save(tmp_path / "kept")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match="differ"):
+        load_classifier(folder)

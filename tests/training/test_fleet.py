@@ -20,6 +20,7 @@ from lowres.data.task import Task
 from lowres.data.views import with_deletions
 from lowres.models import adapters, packed
 from lowres.models.backbone import Backbone, find_backbone
+from lowres.training.adapted import make_adapted
 from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
@@ -284,7 +285,7 @@ def test_names_and_shapes_are_those_of_peft(
     shape: str, linears: str, live: int | None, encoders: dict[str, Path]
 ) -> None:
     backbone = find_backbone(str(encoders[shape]))
-    wanted = adapters.attach(backbone.load(), rank=3, alpha=6, linears=linears, live_layers=live)
+    wanted = make_adapted(backbone.load(), LoRA(3, 6, linears, live)).model
     found = adapters.shapes(backbone.load(), rank=3, linears=linears, live_layers=live)
     assert found == {name: value.shape for name, value in adapters.read(wanted).items()}
 
