@@ -77,6 +77,10 @@ def _adapted(fits: Sequence[Fit]) -> bool:
     return any(fit.adapter is not None for fit in _by_gradient(fits))
 
 
+def _ranked(fits: Sequence[Fit]) -> bool:
+    return any(hasattr(fit.adapter, "rank") for fit in _by_gradient(fits))
+
+
 def _headed(fits: Sequence[Fit]) -> bool:
     return any(not isinstance(fit.objective, ADAPTER_ONLY) for fit in _by_gradient(fits))
 
@@ -94,7 +98,7 @@ SPACE: Final = (
     Dimension("recipe.head_learning_rate", 3e-3, 1e-1, felt=_headed),
     Dimension("recipe.min_steps", LEAST_STEPS, MOST_STEPS, whole=True, felt=_short),
     Dimension("recipe.epochs", 1.0, MOST_EPOCHS, felt=_long),
-    Dimension("lora.rank", 2, 32, choices=(2, 4, 8, 16, 32), felt=_adapted),
+    Dimension("lora.rank", 2, 32, choices=(2, 4, 8, 16, 32), felt=_ranked),
     Dimension("method.contrastive.temperature", 0.02, 1.0),
     Dimension("method.coral.weight", 0.1, 100.0),
     Dimension("method.dann.weight", 0.01, 1.0),
