@@ -211,7 +211,7 @@ def _transfer(scores: Scores) -> Iterator[Transfer]:
         if with_start is None:
             continue
         ratio = _recovery(scores, [(source, target)], method, shots)
-        against = scores.blocks([own, alone]) if shots and METHODS[method].uses_source else None
+        against = scores.blocks([own, alone]) if shots and METHODS[method].transfers else None
         yield Transfer(
             method=method,
             source=source,
@@ -223,7 +223,7 @@ def _transfer(scores: Scores) -> Iterator[Transfer]:
             recovery_reason=ratio.reason
             if ceiling in scores.columns
             else "the target has no rows to train a ceiling on",
-            labels_saved=_labels_saved(scores, own) if METHODS[method].uses_source else None,
+            labels_saved=_labels_saved(scores, own) if METHODS[method].transfers else None,
         )
 
 
@@ -259,7 +259,7 @@ def _overall(scores: Scores) -> Iterator[Overall]:
         level, gain = mean_over(scores, own), mean_over(scores, own, start)
         if level is None or gain is None:
             continue
-        uses = bool(shots) and METHODS[method].uses_source
+        uses = bool(shots) and METHODS[method].transfers
         net = mean_over(scores, own, alone) if uses else None
         means = [
             (pair, float(np.mean(blocks[0].theta)))

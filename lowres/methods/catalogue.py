@@ -39,6 +39,11 @@ class Method:
         """Whether it is measured once for every source."""
         return "S" in self.uses
 
+    @property
+    def transfers(self) -> bool:
+        """Whether labels of other domains help it: what net transfer and labels saved are about."""
+        return bool({"S", "others"} & self.uses)
+
     def budgets(self, shots: list[int]) -> list[int | None]:
         """Those of the study's budgets at which it is measured; [None] for the ceiling."""
         if "pool" in self.uses:
