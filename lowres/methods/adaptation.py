@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lowres.data.views import with_deletions
 from lowres.methods.cell import Bench, shared
-from lowres.methods.transfer import source_then_target
+from lowres.methods.transfer import joint, mixed
 from lowres.training.fit import Fit, Part, PseudoLabels
 from lowres.training.recipe import MaskedLM, Objective
 
@@ -13,17 +13,16 @@ HELD_OUT = 0.1
 
 
 def self_train(bench: Bench) -> Fit:
-    """Source-then-target labels the target rows it is surest of, as many of each class, and learns from them (a:2009.11538)."""
-    teacher, share = source_then_target(bench), bench.settings.method.self_train.share
+    """A joint fit labels the target rows it is surest of, as many of each class, and learns from them and the shots (a:2009.11538)."""
+    teacher, share = joint(bench), bench.settings.method.self_train.share
     return bench.fit(
         [*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(teacher, share))], start=teacher
     )
 
 
 def tapt(bench: Bench) -> Fit:
-    """LoRA on unlabelled target rows by masked LM, or SimCSE if the backbone lacks its head, then source-then-target (a:2004.10964)."""
-    source = bench.fit(bench.source_train, start=_adapted(bench))
-    return bench.fit(bench.target_shots, start=source) if bench.cell.shots else source
+    """LoRA on unlabelled target rows by masked LM, or SimCSE if the backbone lacks its head, then joint from there (a:2004.10964)."""
+    return bench.fit(mixed(bench), start=_adapted(bench))
 
 
 def coral(bench: Bench) -> Fit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lowres.methods.cell import Bench
-from lowres.methods.transfer import source_then_target
+from lowres.methods.transfer import joint, source_then_target
 from lowres.training.fit import Fit
 
 
@@ -18,8 +18,8 @@ def interpolate(bench: Bench) -> Fit:
 
 
 def soup(bench: Bench) -> Fit:
-    """The mean of three source-then-target fits that see the target shots in other orders (model soups, a:2203.05482)."""
-    one = source_then_target(bench)
+    """The mean of three joint fits that see the same rows in other orders (model soups, a:2203.05482)."""
+    one = joint(bench)
     return bench.mean([replace(one, replica=number) for number in range(bench.settings.method.soup.orders)])
 
 

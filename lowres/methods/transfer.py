@@ -27,13 +27,16 @@ def full_finetune(bench: Bench) -> Fit:
 
 def joint(bench: Bench) -> Fit:
     """LoRA on source rows and target shots together; each gives half of every batch."""
-    share = bench.settings.method.joint.target_share
-    return bench.fit(
-        [
-            *(replace(part, share=2 * (1 - share) * part.share) for part in bench.source_train),
-            *(replace(part, share=2 * share * part.share) for part in bench.target_shots),
-        ]
-    )
+    return bench.fit(mixed(bench))
+
+
+def mixed(bench: Bench) -> list[Part]:
+    """Source rows and target shots with the shares that ``joint`` gives them; at 0 shots the source rows alone."""
+    share = bench.settings.method.joint.target_share if bench.cell.shots else 0.5
+    return [
+        *(replace(part, share=2 * (1 - share) * part.share) for part in bench.source_train),
+        *(replace(part, share=2 * share * part.share) for part in bench.target_shots),
+    ]
 
 
 def probe_then_lora(bench: Bench) -> Fit:
