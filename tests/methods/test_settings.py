@@ -22,7 +22,7 @@ USED_BY = {
     "coral.weight": {"coral"},
     "dann.weight": {"dann"},
     "interpolate.target_weight": {"interpolate"},
-    "joint.target_share": {"joint"},
+    "joint.target_share": {"joint", "self-train", "soup", "tapt"},
     "logistic.C": {"contrastive", "merge-domains", "probe", "probe-joint", "probe-then-lora", "tfidf", "tfidf-joint"},
     "meta.inner_shots": {"meta"},
     "meta.inner_steps": {"meta"},
