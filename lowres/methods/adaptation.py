@@ -5,7 +5,8 @@ from __future__ import annotations
 from lowres.data.views import with_deletions
 from lowres.methods.cell import Bench, shared
 from lowres.methods.transfer import joint, mixed
-from lowres.training.fit import Fit, Part, PseudoLabels
+from lowres.training.fit import Fit, Part
+from lowres.training.picks import PseudoLabels
 from lowres.training.recipe import MaskedLM, Objective
 
 HELD_OUT = 0.1

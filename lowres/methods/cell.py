@@ -14,8 +14,8 @@ from lowres.data.rows import Rows
 from lowres.errors import UserError
 from lowres.methods.settings import MethodSettings
 from lowres.training.fit import Fit, Part
+from lowres.training.picks import Rules
 from lowres.training.recipe import BY_GRADIENT, Adapter, Average, CrossEntropy, LoRA, Objective, Recipe, Words
-from lowres.training.rules import Rules
 
 
 @dataclass(frozen=True)

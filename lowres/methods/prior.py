@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lowres.methods.cell import Bench
-from lowres.training.fit import Fit, Part, PseudoLabels
+from lowres.training.fit import Fit, Part
+from lowres.training.picks import PseudoLabels
 from lowres.training.recipe import Prototypes
 
 

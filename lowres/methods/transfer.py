@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lowres.methods.cell import Bench
-from lowres.training.fit import Fit, Part, Resembling
+from lowres.training.fit import Fit, Part
+from lowres.training.picks import Resembling
 from lowres.training.recipe import AllWeights, Logistic
 
 FULL_RATE = 0.1

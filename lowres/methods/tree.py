@@ -11,7 +11,8 @@ from lowres.data import splits
 from lowres.data.hints import NAMES
 from lowres.methods.cell import Bench
 from lowres.methods.symbolic import TRAIN, budgets, expression, symbolic
-from lowres.training.fit import Fit, Part, PseudoLabels, Resembling
+from lowres.training.fit import Fit, Part
+from lowres.training.picks import PseudoLabels, Resembling
 from lowres.training.recipe import Average, Words
 
 WIDTH = 68

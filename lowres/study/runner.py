@@ -19,7 +19,8 @@ from lowres.study.plan import Plan
 from lowres.study.store import Store
 from lowres.training import closed_form
 from lowres.training.acted import encoder_checks
-from lowres.training.fit import Check, Engine, Environment, Fit, Fitted
+from lowres.training.check import Check
+from lowres.training.fit import Engine, Environment, Fit, Fitted
 
 MOST_NAMED = 3
 """Methods that a warning about a fit of theirs names."""

@@ -27,7 +27,8 @@ from safetensors import numpy as safe_numpy
 
 from lowres.errors import StoreError
 from lowres.files import clear_drafts, holds_sums, write_sums
-from lowres.training.fit import Check, Environment, Fit, Fitted, Tensors
+from lowres.training.check import Check
+from lowres.training.fit import Environment, Fit, Fitted, Tensors
 
 KEY: Final = re.compile(r"[0-9a-f]{40}")
 _PARTS: Final = {"fit.json", "adapter_model.safetensors", "head.safetensors", "log.jsonl"}

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.models.heads import initial_head, softmax
-from lowres.training.fit import Check, Engine, Fit, Fitted, Tensors
+from lowres.training.check import Check
+from lowres.training.fit import Engine, Fit, Fitted, Tensors
 from lowres.training.recipe import (
     IA3,
     MMD,

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.models.heads import softmax
-from lowres.training.fit import Check, Fit, Fitted
+from lowres.training.check import Check
+from lowres.training.fit import Fit, Fitted
 from lowres.training.recipe import Average, Logistic, MostFrequent, Prototypes, Tree, Words
 
 if TYPE_CHECKING:

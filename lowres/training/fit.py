@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.data.rows import UNLABELLED, Rows
+from lowres.training.check import Check
+from lowres.training.picks import PseudoLabels, Resembling, Rules
 from lowres.training.recipe import (
     ADAPTER_ONLY,
     BY_GRADIENT,
@@ -34,93 +36,11 @@ from lowres.training.recipe import (
 
 if TYPE_CHECKING:
     from lowres.models.backbone import Backbone
-    from lowres.training.rules import Rules
 
 SCHEMA = 2
 """Raised whenever a change of the code may change a trained number."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class PseudoLabels:
-    """Rows labelled by a trained fit: of each class the same number, those it is surest of (a:2009.11538)."""
-
-    asked: Fit
-    """The teacher."""
-    share: float = 0.5
-    """Of the rows that are kept, at the most."""
-
-    def keeps(self, rows: Rows) -> int:
-        """How many of the rows, at the most."""
-        return max(1, int(self.share * len(rows)))
-
-    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
-        """The rows that are kept, with their new labels; probabilities [rows, labels of the teacher]."""
-        labels, sure = probabilities.argmax(1), probabilities.max(1)
-        most = max(1, int(self.share * len(rows) / probabilities.shape[1]))
-        kept = [
-            np.flatnonzero(labels == label)[np.argsort(-sure[labels == label], kind="stable")[:most]]
-            for label in range(probabilities.shape[1])
-        ]
-        places = np.sort(np.concatenate(kept))
-        picked = rows.take(places).labelled([self.asked.labels[label] for label in labels[places]])
-        sizes = np.array([len(places) for places in kept])
-        return picked, (
-            Check("classes among the pseudo-labels", bool((sizes > 0).sum() > 1), float((sizes > 0).sum()), "> 1"),
-            Check("rarest pseudo-label, share of rows", bool(sizes.min() > 0), float(sizes.min() / sizes.sum()), "> 0"),
-        )
-
-    def spec(self) -> dict[str, Any]:
-        """As JSON-like data."""
-        return {"pseudo-labels": {"asked": self.asked.content, "share": self.share}}
-
-
-@dataclass(frozen=True, eq=False)
-class Resembling:
-    """The rows of each class that a domain classifier finds most target-like (Ma et al. 2019, doi:10.18653/v1/D19-6109)."""
-
-    asked: Fit
-    """The domain classifier; its last label is the target."""
-    share: float = 0.5
-    """Of the rows of each class that are kept."""
-
-    def keeps(self, rows: Rows) -> int:
-        """How many of the rows, about."""
-        return max(1, int(self.share * len(rows)))
-
-    def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
-        """The rows that are kept; probabilities [rows, domains]."""
-        alike = probabilities[:, -1].astype(float)
-        places = np.sort(
-            np.concatenate(
-                [
-                    own[np.argsort(-alike[own], kind="stable")[: max(1, round(self.share * len(own)))]]
-                    for own in rows.by_label().values()
-                ]
-            )
-        )
-        above = _share_above(alike, places, rows)
-        return rows.take(places), (Check("kept rows are more target-like than others", above > 0.9, above, "> 0.9"),)
-
-    def spec(self) -> dict[str, Any]:
-        """As JSON-like data."""
-        return {"resembling": {"asked": self.asked.content, "share": self.share}}
-
-
-def _share_above(alike: npt.NDArray[np.float64], kept: npt.NDArray[np.int64], rows: Rows) -> float:
-    """Of all pairs of a kept row and one of its class that was left, the share in which the kept one is more alike; ties
-    count half. 1 where nothing was left.
-    """
-    stays = np.zeros(len(alike), dtype=np.bool_)
-    stays[kept] = True
-    above = pairs = 0.0
-    for own in rows.by_label().values():
-        one, other = alike[own[stays[own]]], alike[own[~stays[own]]]
-        gaps = np.sign(one[:, None] - other[None, :])
-        above += float((gaps + 1).sum()) / 2
-        pairs += gaps.size
-    return above / pairs if pairs else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,16 +310,6 @@ class Environment:
         if not fit.reads_backbone:
             return {"numerics": self.numerics}
         return asdict(self) | ({"engine": "loop"} if fit.needs_loop else {})
-
-
-@dataclass(frozen=True)
-class Check:
-    """Proof that a fit did what its name says, or a warning that it did not."""
-
-    name: str
-    passed: bool
-    value: float
-    wanted: str
 
 
 @dataclass(frozen=True)

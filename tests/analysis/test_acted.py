@@ -10,7 +10,7 @@ from lowres.analysis.acted import acted
 from lowres.library import Study
 from lowres.report import markdown
 from lowres.training import fleet
-from lowres.training.fit import Check
+from lowres.training.check import Check
 
 METHODS = ["source-then-target", "probe"]
 

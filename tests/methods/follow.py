@@ -13,7 +13,7 @@ from lowres.data.task import Task
 from lowres.methods.catalogue import METHODS
 from lowres.methods.cell import Cell
 from lowres.training.fit import Fit, Part
-from lowres.training.rules import Rules
+from lowres.training.picks import Rules
 
 
 def leaks(task: Task, cell: Cell, fit: Fit, members: Collection[str] = ()) -> list[str]:

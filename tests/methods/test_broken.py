@@ -22,9 +22,10 @@ from lowres.study.plan import make_plan
 from lowres.study.runner import Outcome, run_plan
 from lowres.study.store import Store
 from lowres.training import closed_form, objectives
-from lowres.training.fit import Environment, Fit, Fitted, PseudoLabels, Resembling
+from lowres.training.fit import Environment, Fit, Fitted
 from lowres.training.fleet import FleetEngine
 from lowres.training.objectives import Heads, Step
+from lowres.training.picks import PseudoLabels, Resembling
 from lowres.training.recipe import MMD, Contrastive, Coral, CrossEntropy, Dann
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -117,12 +118,12 @@ def at_random(patch: pytest.MonkeyPatch) -> None:
     pick = Resembling.pick
 
     def picked(self: Resembling, rows: Rows, chances: np.ndarray) -> object:
-        from lowres.training import fit
+        from lowres.training import picks
 
         other = np.random.default_rng(0).permutation(chances)
         kept, _ = pick(self, rows, other)
         places = np.array([rows.ids.index(row) for row in kept.ids])
-        above = fit._share_above(chances[:, -1].astype(float), places, rows)
+        above = picks._share_above(chances[:, -1].astype(float), places, rows)
         (check,) = pick(self, rows, chances)[1]
         return kept, (dataclasses.replace(check, passed=above > 0.9, value=above),)
 

@@ -16,9 +16,9 @@ from lowres.methods.cell import Bench, Cell, Settings
 from lowres.methods.symbolic import LETTERS
 from lowres.study.config import build_config
 from lowres.study.plan import Plan, make_plan
-from lowres.training.fit import Environment, Fit, Part, PseudoLabels, Resembling
+from lowres.training.fit import Environment, Fit, Part
+from lowres.training.picks import PseudoLabels, Resembling, Rules
 from lowres.training.recipe import Logistic
-from lowres.training.rules import Rules
 from tests.methods.follow import leaks
 
 SETTINGS = Settings(row_cap=30)

@@ -12,9 +12,10 @@ from lowres.data.task import Task
 from lowres.data.views import with_deletions
 from lowres.models.backbone import Backbone
 from lowres.training import closed_form
-from lowres.training.fit import Fit, Fitted, Part, PseudoLabels, Resembling
+from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
+from lowres.training.picks import PseudoLabels, Resembling
 from lowres.training.recipe import Average, Contrastive, CrossEntropy, Logistic, LoRA, Prototypes, Recipe, SimCSE
 
 RECIPE = Recipe(learning_rate=5e-3, head_learning_rate=5e-2, min_steps=12, max_length=24)
