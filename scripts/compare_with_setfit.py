@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def probabilities(
     config: str, shots: Rows, draw: int, labels: Sequence[str], asked: Rows, kept: Path
 ) -> tuple[npt.NDArray[np.float32], float]:
     """SetFit's probabilities on the asked rows [rows, labels] and seconds of training; from ``kept`` if they are there."""
-    name = seeds.digest("setfit", CONFIGS[config], shots.fingerprint, asked.fingerprint, draw)
+    versions = [version(name) for name in ("setfit", "sentence-transformers", "torch")]
+    name = seeds.digest("setfit", versions, CONFIGS[config], list(labels), shots.fingerprint, asked.fingerprint, draw)
     path = kept / f"{name}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stream:
@@ -69,7 +71,9 @@ def probabilities(
     seconds = time.perf_counter() - began
     values = np.asarray(model.predict_proba(list(asked.texts), as_numpy=True), dtype=np.float32)
     kept.mkdir(parents=True, exist_ok=True)
-    np.savez(path, probabilities=values, seconds=np.float64(seconds))
+    draft = path.with_suffix(".draft.npz")
+    np.savez(draft, probabilities=values, seconds=np.float64(seconds))
+    draft.replace(path)
     return values, seconds
 
 

@@ -106,7 +106,15 @@ class Bench:
         """U: rows of the target pool without their labels, up to the row cap; the shots are not among them."""
         shots = set(self.all_shots.ids) if self.cell.shots else set()
         pool = self._capped(self.cell.target).without_labels()
-        return pool.take([place for place, row in enumerate(pool.ids) if row not in shots])
+        places = [place for place, row in enumerate(pool.ids) if row not in shots]
+        if not places:
+            raise UserError(
+                f"{self.cell.method} looks at unlabelled rows of {self.cell.target}, and none are left",
+                got=f"{len(pool)} rows, all among the shots",
+                expected="more rows than shots",
+                hint="fewer --shots, or more --source-rows",
+            )
+        return pool.take(places)
 
     @property
     def label_texts(self) -> tuple[Part, ...]:
@@ -152,6 +160,7 @@ class Bench:
                 f"{self.cell.method} learns from several domains",
                 got=f"source {', '.join(found) or 'none'} for target {self.cell.target}",
                 expected="two or more sources",
+                hint=f"lowres run … --methods {self.cell.method} --source A,B",
             )
         return found
 

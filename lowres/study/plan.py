@@ -159,10 +159,10 @@ class Plan:
             tested = sum(lengths[domain] for domain in self.tests.get(content, ())) if fit.reads_backbone else 0.0
             floor += deep * ((trained if fit.uses_gradients else 0.0) + tested)
             if engine == "loop" and fit.uses_gradients:
-                trained = _padded(fit) * (1.5 if whole else 1.0)
+                trained = _asked(fit) + _padded(fit) * (1.5 if whole else 1.0)
             training, testing = EFFICIENCY[engine]
             seconds += deep * (trained / training + tested / testing)
-            if fit.uses_gradients:
+            if fit.adapter is not None:
                 megabytes += 4e-6 * layer_weights if whole else 1.0
         rows_tested = sum(len(self.test_rows[d]) for content in todo for d in self.tests.get(content, ()))
         return Estimate(
@@ -170,6 +170,12 @@ class Plan:
             seconds=seconds / speed + 0.03 * len(todo) + (START_UP if todo else 0),
             megabytes=megabytes + rows_tested * 40e-6 + 0.02 * len(todo),
         )
+
+
+def _asked(fit: Fit) -> float:
+    """Tokens of the rows about which another fit is asked."""
+    limit = fit.recipe.max_length
+    return sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None and part.by.asked is not None)
 
 
 def _padded(fit: Fit) -> float:
@@ -185,7 +191,7 @@ def tokens_trained(fit: Fit) -> float:
     is asked about it, each row once.
     """
     limit = fit.recipe.max_length
-    asked = sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None and part.by.asked is not None)
+    asked = _asked(fit)
     if not fit.uses_gradients:
         return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
     mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)

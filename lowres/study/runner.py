@@ -146,6 +146,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.outcome = Outcome(self.plan, self.environment)
         self.fitted: dict[str, Fitted] = {}
+        self.wanted = {need.content for fit in self.plan.distinct.values() for need in fit.needs}
         self.store.damaged.clear()
 
     def go(self, force: bool) -> Outcome:
@@ -256,9 +257,11 @@ class _Run:
             for whole, result in self.engine.fit_many(ready, self.fitted):
                 fit, checks = able[whole.content]
                 if not isinstance(result, Exception):
-                    result = _checked(
-                        result, (*checks, *encoder_checks(whole, result, self.engine, self.fitted, fit.texts))
-                    )
+                    try:
+                        seen = encoder_checks(whole, result, self.engine, self.fitted, fit.texts)
+                        result = _checked(result, (*checks, *seen))
+                    except Exception as error:  # the failure of one fit is its result
+                        result = error
                 yield fit, result
 
     def _decided(self, fit: Fit) -> tuple[Fit, tuple[Check, ...]]:
@@ -275,8 +278,9 @@ class _Run:
         return fit.decided(answers) if any(part.by for part in fit.parts) else (fit, ())
 
     def _keep(self, fit: Fit, fitted: Fitted) -> None:
-        """Remembers a fit for those that start from it, and predicts with it where that is missing."""
-        self.fitted[fit.content] = fitted
+        """Remembers a fit for those that need it, and predicts with it where that is missing."""
+        if fit.content in self.wanted:
+            self.fitted[fit.content] = fitted
         began = time.perf_counter()
         try:
             for domain in self.plan.tests.get(fit.content, ()):

@@ -114,6 +114,11 @@ class Validation:
             name: splits.limit_test(self.task.name, self.task.domains[name].dev, self.dev_rows) for name in self.sources
         }
 
+    @property
+    def known(self) -> str:
+        """What the task file says of its labels, as a name for a hash."""
+        return self.task.hints.fingerprint
+
     def read(self) -> list[Any]:
         """The content of every row that may be read, as names for a hash."""
         parts = [rows.fingerprint for rows in self._train.values()]

@@ -309,7 +309,10 @@ class Environment:
         """The parts that matter for this fit."""
         if not fit.reads_backbone:
             return {"numerics": self.numerics}
-        return asdict(self) | ({"engine": "loop"} if fit.needs_loop else {})
+        if not fit.needs_loop:
+            return asdict(self)
+        below = {self.engine for need in fit.lineage() if need.reads_backbone and not need.needs_loop} - {"loop"}
+        return asdict(self) | {"engine": "loop"} | ({"below": ", ".join(below)} if below else {})
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ EPSILON: Final = 1e-8
 """Of AdamW, as in torch."""
 KEPT_VECTORS: Final = 200_000
 """Texts whose frozen vectors stay at hand."""
-KEPT_SETS: Final = 8
+KEPT_SETS: Final = 16
 """Lists of texts whose tokens stay at hand, as test texts come again with every fit."""
 Carried = LoRA | RsLoRA
 """Adapters that have a packed form."""
@@ -78,7 +78,7 @@ class FleetEngine:
             self.notice = f"{error.what}; its fits are trained one after another"
         self._prefixes: dict[int, Prefix] = {}
         self._frozen: dict[tuple[int, bool, str], npt.NDArray[np.float32]] = {}
-        self._merged: tuple[Fitted, PackedEncoder] | None = None
+        self._merged: tuple[Tensors, PackedEncoder] | None = None
         self._sets: dict[tuple[int, tuple[str, ...]], list[_Batch]] = {}
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
@@ -121,10 +121,10 @@ class FleetEngine:
     def _with(self, lora: Carried, fitted: Fitted) -> PackedEncoder:
         """The encoder with an adapter added to its weights; the last one stays at hand."""
         assert self.packed is not None
-        if self._merged is None or self._merged[0] is not fitted:
+        if self._merged is None or self._merged[0] is not fitted.adapter:
             stack = _Stack.of([fitted], self._places(lora), self.device)
             factors = Adapters(stack.factors(stack.tensors), lora.scale, NONE.tokens, NONE.tokens)
-            self._merged = (fitted, self.packed.merged(factors))
+            self._merged = (fitted.adapter, self.packed.merged(factors))
         return self._merged[1]
 
     def _groups(self, fits: Sequence[Fit]) -> Iterator[list[Fit]]:
@@ -271,7 +271,9 @@ class FleetEngine:
         if not texts:
             return made
         name = (recipe.max_length, tuple(texts))
-        if name not in self._sets:  # test texts come again with every fit
+        if name in self._sets:  # test texts come again with every fit
+            self._sets[name] = self._sets.pop(name)
+        else:
             self._sets[name] = list(self._batches(self.tokens.encode(texts, recipe.max_length)))
             while len(self._sets) > KEPT_SETS:
                 del self._sets[next(iter(self._sets))]

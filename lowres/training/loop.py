@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from lowres.training.recipe import Adapter, MaskedLM, Recipe
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+KEPT_ENCODERS: Final = 4
+"""Encoders with adapters of different settings that stay at hand."""
 
 
 class LoopEngine:
@@ -53,7 +56,7 @@ class LoopEngine:
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains each fit in turn; an error becomes the result of its fit."""
         if fits:
-            self.adapted(fits[0].adapter)  # a backbone that cannot be loaded is no failure of a fit
+            self.adapted(None)  # a backbone that cannot be loaded is no failure of a fit
         for fit in fits:
             try:
                 yield fit, self._train(fit, starts)
@@ -96,10 +99,12 @@ class LoopEngine:
         )
 
     def adapted(self, adapter: Adapter | None) -> Adapted:
-        """The encoder with an adapter of these settings; made once, its weights are set anew for every fit."""
-        if adapter not in self._adapted:
-            self._adapted[adapter] = make_adapted(self.backbone.load(self.device), adapter)
-        return self._adapted[adapter]
+        """The encoder with an adapter of these settings; its weights are set anew for every fit. The last few stay at hand."""
+        found = self._adapted.pop(adapter, None) or make_adapted(self.backbone.load(self.device), adapter)
+        self._adapted[adapter] = found
+        while len(self._adapted) > KEPT_ENCODERS:
+            del self._adapted[next(iter(self._adapted))]
+        return found
 
     def masked(self, adapter: Adapter | None) -> tuple[nn.Module, Adapted]:
         """The encoder with its masked-LM head, and an adapter of these settings on the same encoder; made once too."""
@@ -177,12 +182,10 @@ class _Run:
 
         live = [parameter for parameter in self.adapted.model.parameters() if parameter.requires_grad]
         groups = [live, [*self.discriminator, self.weight, self.bias]]
-        made: torch.optim.Optimizer = self.engine.accelerator.prepare_optimizer(
-            torch.optim.AdamW(
-                [{"params": part, "lr": peak} for part, peak in zip(groups, self.peaks, strict=True)], weight_decay=0.0
-            )
+        # not prepared by Accelerate: it would keep the state of every optimiser, and has nothing to add at this precision
+        return torch.optim.AdamW(
+            [{"params": part, "lr": peak} for part, peak in zip(groups, self.peaks, strict=True)], weight_decay=0.0
         )
-        return made
 
     def _loss(self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
         """Loss of a batch over pooled vectors, and the figure of its objective."""

@@ -95,7 +95,7 @@ class Search:
         return seeds.digest(
             "search",
             SCHEMA,
-            [how.task.name, how.task.metric, list(how.task.labels), how.read()],
+            [how.task.name, how.task.metric, list(how.task.labels), how.read(), how.known],
             [list(how.sources), list(how.targets), how.shots, how.draws, how.by, how.folds, how.row_cap],
             [list(self.methods), config.adapter, settings.as_dict(config.lora), settings.as_dict(config.recipe)],
             config.method.changed(),
@@ -138,6 +138,7 @@ class Search:
                 known = {trial.candidate for trial in done.trials} | {self._candidate(values) for _, values in todo}
                 todo += self._asked(optuna, study, min(wave - len(todo), trials - len(done.trials) - len(todo)), known)
                 if not todo:
+                    _check_default(done)
                     return done
                 self._wave(optuna, study, todo, done, progress)
                 told(done)
@@ -209,9 +210,7 @@ class Search:
         values = [self._values(trial) or {} for trial in finished]
         candidates = [self._candidate(one) for one in values]
         found = recalled(self.how, candidates, self.environment, self.store)
-        why = {at: study.user_attrs.get(f"{WHY} {trial.number}") for at, trial in enumerate(finished)}
-        found = [one if why[at] is None else FitError(why[at]) for at, one in enumerate(found)]
-        lost = [at for at, one in enumerate(found) if isinstance(one, FitError) and why[at] is None]
+        lost = [at for at, one in enumerate(found) if isinstance(one, FitError)]  # what failed is tried once more
         for at, one in zip(lost, self._validated([candidates[at] for at in lost], done, progress), strict=True):
             found[at] = one
         for trial, candidate, own, one in zip(finished, candidates, values, found, strict=True):
@@ -236,8 +235,7 @@ class Search:
                 study.set_user_attr(f"{WHY} {number}", str(one))
                 study.tell(number, state=optuna.trial.TrialState.FAIL)
         done.trials.sort(key=lambda trial: trial.number)
-        if isinstance(done.first.found, FitError):
-            raise FitError(f"the default recipe could not be trained: {done.first.found}")
+        _check_default(done)
 
     def _validated(
         self, candidates: Sequence[Candidate], done: Searched, progress: Progress | None
@@ -253,6 +251,11 @@ class Search:
 
     def _candidate(self, values: Mapping[str, Value | str]) -> Candidate:
         return Candidate(str(values["method"]), settled(self.config, _settings(values)))
+
+
+def _check_default(done: Searched) -> None:
+    if isinstance(done.first.found, FitError):
+        raise FitError(f"the default recipe could not be trained: {done.first.found}")
 
 
 def make_search(

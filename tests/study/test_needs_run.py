@@ -7,9 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lowres.errors import UserError
 from lowres.library import Study
 from lowres.methods.catalogue import METHODS
-from lowres.training.fit import Fit
+from lowres.training.fit import Fit, Fitted
+from lowres.training.recipe import Contrastive
 
 NEEDY = ["soup", "merge-domains", "meta", "select-source", "self-train", "contrastive", "probe-then-lora", "tapt"]
 
@@ -69,3 +71,45 @@ def test_methods_of_several_sources_have_net_transfer(needy: Callable[[], Study]
     summary = needy().run().summary
     for one in summary.transfer:
         assert (one.net_transfer is not None) == (METHODS[one.method].transfers and one.shots > 0), one.method
+
+
+def test_a_check_that_cannot_be_made_fails_its_fit_alone(
+    needy: Callable[[], Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lowres.study import runner
+
+    sound = runner.encoder_checks
+
+    def broken(fit: Fit, *rest: object) -> object:
+        if isinstance(fit.objective, Contrastive):
+            raise RuntimeError("no features")
+        return sound(fit, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "encoder_checks", broken)
+    outcome = needy().run().outcome
+    failed = {outcome.plan.distinct[content].objective.__class__.__name__ for content in outcome.failed}
+    assert failed == {"Contrastive", "Logistic"}
+    assert any("no features" in error for error in outcome.failed.values())
+
+
+def test_nothing_is_held_that_no_fit_needs(needy: Callable[[], Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowres.study import runner
+
+    most = []
+    keep = runner._Run._keep
+
+    def watched(self: runner._Run, fit: Fit, fitted: Fitted) -> None:
+        keep(self, fit, fitted)
+        most.append(set(self.fitted) - {need.content for one in self.plan.distinct.values() for need in one.needs})
+
+    monkeypatch.setattr(runner._Run, "_keep", watched)
+    needy().run()
+    assert most
+    assert not any(most)
+
+
+def test_shots_that_leave_nothing_unlabelled_are_refused(small: Callable[..., Study]) -> None:
+    study = small(sources=["shop"], targets=["film"], seeds=1, methods=["self-train"], shots=[8], source_rows=16)
+    with pytest.raises(UserError, match="none are left") as error:
+        _ = study.plan
+    assert error.value.hint

@@ -151,3 +151,16 @@ def test_every_method_plans_or_says_why_not(small: Callable[..., Study]) -> None
         except UserError:
             refused.add(name)
     assert refused == {"interpolate", "soup", "merge-domains", "meta", "keywords"}  # a table has no keywords
+
+
+def test_a_key_names_the_engine_of_what_a_fit_rests_on(small: Callable[..., Study]) -> None:
+    keys = {}
+    for engine in ("fleet", "loop"):
+        study = small(
+            sources=["shop"], targets=["film"], seeds=1, methods=["probe-then-lora"], adapter="dora", engine=engine
+        )
+        fit = next(fit for cell, fit in study.plan.fits.items() if cell.method == "probe-then-lora")
+        alone = next(fit for cell, fit in study.plan.fits.items() if cell.method == "target-only")
+        keys[engine] = fit.key(study.environment), alone.key(study.environment)
+    assert keys["fleet"][0] != keys["loop"][0]  # its head was trained on other features
+    assert keys["fleet"][1] == keys["loop"][1]

@@ -15,7 +15,7 @@ from lowres.models.backbone import Backbone, find_backbone
 from lowres.training import closed_form
 from lowres.training.fit import Engine, Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
-from lowres.training.loop import LoopEngine
+from lowres.training.loop import KEPT_ENCODERS, LoopEngine
 from lowres.training.recipe import Logistic, LoRA, MostFrequent, Recipe, Tree, Words
 from tests.conftest import SHAPES
 
@@ -225,3 +225,11 @@ class TestClosedForm:
         assert closed_form.answer(fit, closed_form.solve(fit, engine, {}), ["x"], engine)[0] == pytest.approx(
             [0.0, 1.0]
         )
+
+
+def test_the_plain_engine_keeps_nothing_of_a_fit_that_is_done(backbone: Backbone, toy_task: Task) -> None:
+    engine = LoopEngine(backbone, backbone.tokens(), "cpu", "fp32")
+    for rank in range(1, 8):
+        train(engine, dataclasses.replace(few(toy_task, shots=2), adapter=LoRA(rank=rank)))
+    assert not engine.accelerator._optimizers
+    assert len(engine._adapted) <= KEPT_ENCODERS
