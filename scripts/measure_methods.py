@@ -28,6 +28,7 @@ from lowres.results import write_text
 from lowres.study.plan import Plan
 from lowres.study.provenance import provenance
 from lowres.study.runner import run_plan
+from lowres.training.recipe import Recipe
 
 BEGIN, END = "<!-- {} begin -->", "<!-- {} end -->"
 
@@ -67,6 +68,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         store=options.store,
         source_rows=options.source_rows,
         limit=options.limit,
+        backbone=options.backbone,
+        recipe={"max_length": options.max_length},
     )
     if options.part == "dev":
         study.__dict__["task"] = on_dev(study.task)
@@ -86,7 +89,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "task": options.task,
         "part": options.part,
         "pairs": [list(pair) for pair in pairs],
-        "config": {name: getattr(options, name) for name in ("shots", "seeds", "preset", "source_rows", "limit")},
+        "config": {
+            name: getattr(options, name) for name in ("shots", "seeds", "preset", "source_rows", "limit", "backbone")
+        },
         "metric": summary["study"]["metric"],
         "row_cap": plan.row_cap,
         "failed": outcome.failed,
@@ -167,6 +172,8 @@ def main() -> None:
     runs.add_argument("--preset", default="balanced")
     runs.add_argument("--source-rows", type=int, default=500)
     runs.add_argument("--limit", type=int, default=None)
+    runs.add_argument("--backbone", default="minilm")
+    runs.add_argument("--max-length", type=int, default=Recipe().max_length, help="tokens kept of a text")
     runs.add_argument("--store", default="runs/store")
     runs.add_argument("--out", type=Path, required=True)
     shown = commands.add_parser("table")

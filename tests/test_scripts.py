@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN_HERE = {"bench_grid.py", "choose_recipe.py", "compare_with_trainer.py", "drop_matrix.py", "measure_forecasts.py"}
+RUN_HERE = {
+    "bench_grid.py", "choose_recipe.py", "compare_with_setfit.py", "compare_with_trainer.py", "drop_matrix.py",
+    "measure_forecasts.py", "measure_methods.py",
+}  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
 RUN_ELSEWHERE = {"simulate_intervals.py"} | SIMULATED  # tests/stats
 SHELL = {"demo", "test", "setup", "constraints.txt"}
@@ -160,3 +163,60 @@ def test_bench_grid(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     assert text.endswith("after\n")
     assert "old" not in text
     assert "source-then-target" in text
+
+
+def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "found.json", tmp_path / "page.md"
+    words = [
+        "--backbone",
+        str(encoder),
+        "--max-length",
+        "24",
+        "--source-rows",
+        "20",
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    given = ["--pairs", "shop:film,chat:film", "--shots", "0,4", "--seeds", "2", "--methods", "probe,probe-joint"]
+    run = run_script("measure_methods.py", "run", str(toy_table), "--part", "dev", *given, *words, "--out", str(out))
+    assert run.returncode == 0, run.stderr
+    found = json.loads(out.read_text())
+    assert {(row["method"], row["shots"]) for row in found["rows"]} >= {
+        ("probe", 4),
+        ("probe-joint", 0),
+        ("probe-joint", 4),
+    }
+    assert {(one["source"], one["target"]) for one in found["transfer"]} == {("shop", "film"), ("chat", "film")}
+    page.write_text("before\n<!-- found begin -->\nold\n<!-- found end -->\nafter\n")
+    made = run_script("measure_methods.py", "table", str(out), "--write", str(page))
+    assert made.returncode == 0, made.stderr
+    text = page.read_text()
+    assert "old" not in text
+    assert "**4 shots**" in text
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+
+
+@pytest.mark.slow
+def test_compare_with_setfit(tmp_path: Path) -> None:
+    pytest.importorskip("setfit", reason="SetFit is not installed: pip install lowres[bench]")
+    out = tmp_path / "found.json"
+    words = [
+        "--part",
+        "dev",
+        "--targets",
+        "amazon",
+        "--shots",
+        "2",
+        "--draws",
+        "2",
+        "--methods",
+        "probe",
+        "--kept",
+        str(tmp_path / "kept"),
+    ]
+    run = run_script("compare_with_setfit.py", *words, "--store", str(tmp_path / "store"), "--out", str(out))
+    assert run.returncode == 0, run.stderr
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["methods"][0]["method"] == "probe"
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2

@@ -104,7 +104,7 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[An
         UserError: It is of another kind, lacks a part, or does not belong to the tensors.
     """
     kind, modules = config.get("peft_type", "LORA"), config.get("target_modules")
-    if kind not in SIZES or isinstance(modules, str):
+    if not isinstance(kind, str) or kind not in SIZES or isinstance(modules, str):
         named = [f"target_modules {modules}"] if isinstance(modules, str) else []
         raise _foreign([f"peft_type {kind}", *named])
     if not _names(modules):
