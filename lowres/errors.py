@@ -74,12 +74,18 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=count, cutoff=0.5)]
 
 
+MOST_NAMED = 12
+"""Names that are listed beside the nearest."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
     """The error for a name that is not in a catalogue, with the nearest names that are."""
     names = list(known)
     close = nearest(name, names)
     if close:
-        hint = f"did you mean {' or '.join(repr(match) for match in close)}?"
+        hint = f"did you mean {' or '.join(repr(match) for match in close)}?" + (f" ({hint})" if hint else "")
+        if len(names) > MOST_NAMED:
+            return UserError(f"unknown {kind} {name!r}", hint=hint)
     return UserError(f"unknown {kind} {name!r}", expected=f"one of: {', '.join(names)}" if names else "none", hint=hint)
 
 

@@ -30,10 +30,14 @@ class _Question:
     classes: int
     wanted: Wanted
 
-    def answer(self, place: Place, points: list[LawPoint], draws: Floats, tests: Floats, score: float) -> Reach:
-        """Of one learning curve against labels; the arrays are those of ``measured``."""
+    def answer(
+        self, place: Place, points: list[LawPoint], draws: Floats, tests: Floats, score: float, most: float = np.inf
+    ) -> Reach:
+        """Of one learning curve against labels; the arrays are those of ``measured``. A budget of ``most`` labels is the
+        ceiling, of which it says nothing that it is enough.
+        """
         x = [point.x for point in points]
-        enough = next((point.x / self.classes for point in points if point.mean >= score), None)
+        enough = next((point.x / self.classes for point in points if point.mean >= score and point.x < most), None)
         found = laws.Reached(reason=laws.refusal(x, len(draws)))
         if found.reason is None:
             top = find_metric(self.metric).bounds[1]
@@ -60,7 +64,7 @@ def near_ceiling(scores: Scores, bills: Bills) -> list[Reach]:
     The law is fitted to what each draw lacks to the ceiling in the same draw and on the same test rows: what test rows
     shift in both does not widen the band, and what the ceiling varies with the draw does.
     """
-    task, found = scores.outcome.plan.task, list[Reach]()
+    task, cap, found = scores.outcome.plan.task, scores.outcome.plan.row_cap, list[Reach]()
     question = _Question(task.name, task.metric, len(task.labels), "ceiling less a point")
     wanted = {
         target: float(blocks[0].theta.mean()) - POINT
@@ -71,7 +75,7 @@ def near_ceiling(scores: Scores, bills: Bills) -> list[Reach]:
         target = place[2]
         if target is not None and target in wanted:
             _, draws, points, tests = measured(scores, bills, "labels", budgets, less=ceiling_of(target))
-            found.append(question.answer(place, points, draws, tests, wanted[target]))
+            found.append(question.answer(place, points, draws, tests, wanted[target], most=cap))
     start = (
         column_of(method, *pair, 0)
         for method, shots in methods_by_budget(scores)

@@ -13,7 +13,7 @@ from lowres.methods.cell import Bench
 from lowres.methods.symbolic import TRAIN, budgets, expression, symbolic
 from lowres.training.fit import Fit, Part
 from lowres.training.picks import PseudoLabels, Resembling
-from lowres.training.recipe import Average, Words
+from lowres.training.recipe import AllWeights, Average, Words
 
 WIDTH = 68
 """Columns of a line of rows."""
@@ -102,7 +102,8 @@ class _Tree:
             return "from the backbone" if fit.reads_backbone else "whatever the text"
         if isinstance(start, Words):
             return f"on TF-IDF of up to {start.ngrams} words" if start.ngrams > 1 else "on TF-IDF of words"
-        taken = ["adapter"] * (start.adapter is not None) + ["head"] * (fit.takes_head and fit.uses_gradients)
+        kind = "weights" if isinstance(start.adapter, AllWeights) else "adapter"
+        taken = [kind] * (start.adapter is not None) + ["head"] * (fit.takes_head and fit.uses_gradients)
         return f"from the {' and '.join(taken)} of {self._name(start)}"
 
     def _part(self, part: Part, fit: Fit) -> list[str]:

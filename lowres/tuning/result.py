@@ -11,10 +11,10 @@ from pydantic import ConfigDict, Field
 
 import lowres
 from lowres import settings
-from lowres.analysis.measure import estimate_of
+from lowres.analysis.measure import difference_of, estimate_of
 from lowres.analysis.summary import Estimate, Part
 from lowres.errors import UserError
-from lowres.scoring.metrics import find_metric
+from lowres.scoring.metrics import Metric, find_metric
 from lowres.stats.paired import Comparison, compare
 from lowres.stats.variance import FEW_DRAWS, Quantity, interval
 from lowres.study.config import StudyConfig
@@ -100,11 +100,11 @@ class Tuned(Part):
 def tuned(search: Search, done: Searched, backbone: str) -> Tuned:
     """The result of a search; ``backbone`` is its name for people."""
     how, first, best = search.how, done.first, done.best
-    bounds = find_metric(how.task.metric).bounds
+    metric = find_metric(how.task.metric)
     certain = how.draws > 1 or how.by == "source-dev"
     found = _compared(done) if certain else None
     scores = [
-        estimate_of(interval(trial.found.quantity, bounds=bounds))
+        estimate_of(interval(trial.found.quantity, bounds=metric.bounds))
         if certain and isinstance(trial.found, Validated)
         else None
         for trial in (first, best)
@@ -131,7 +131,7 @@ def tuned(search: Search, done: Searched, backbone: str) -> Tuned:
         chosen=best.number,
         default=scores[0],
         best=scores[1],
-        difference=None if found is None else _difference(found),
+        difference=None if found is None else _difference(found, metric),
         difference_reason=None
         if found
         else ONE_DRAW
@@ -177,9 +177,9 @@ def minus(one: Quantity, other: Quantity) -> Quantity:
     return tuple(own - its for own, its in zip(one, other, strict=True))
 
 
-def _difference(found: Comparison) -> Difference:
+def _difference(found: Comparison, metric: Metric) -> Difference:
     return Difference(
-        estimate=estimate_of(found.difference),
+        estimate=difference_of(found.difference, metric),
         p_adjusted=found.p_adjusted,
         verdict=found.verdict,
         minimum_detectable=found.minimum_detectable,
@@ -197,9 +197,12 @@ def _sentence(search: Search, done: Searched, found: Comparison | None) -> str:
     begin += f"{first.candidate.method} {first.mean:.3f}"
     if found is None:
         return f"{begin}; {ONE_DRAW}"
-    one = found.difference
+    metric = find_metric(how.task.metric)
+    one = difference_of(found.difference, metric)
     end = f"; {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {found.verdict}"
-    if found.verdict == "no difference shown":
+    if found.minimum_detectable > metric.bounds[1] - metric.bounds[0]:
+        end += " (so few draws show no difference, however large)"
+    elif found.verdict == "no difference shown":
         end += f" (could have seen {100 * found.minimum_detectable:.1f} points)"
     return begin + end
 

@@ -7,6 +7,7 @@ on with the trials that it would have made anyway.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
@@ -323,6 +324,7 @@ def _opened(optuna: Any, database: Path, name: str) -> Iterator[optuna.Study]:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             try:
                 database.parent.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=database.parent).close()  # the lock would wait where nothing can be written
                 held.enter_context(filelock.FileLock(f"{database}.lock", timeout=0))
                 storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
                 study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)

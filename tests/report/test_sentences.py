@@ -78,7 +78,7 @@ def test_many_pairs_are_counted_and_the_worst_is_named() -> None:
 def test_nothing_wins_it_back() -> None:
     one = changed(summary(), "transfer", 0, gain=estimate(-0.01, -0.03, 0.01))
     assert sentences.sentences(one)[1] == (
-        "Nothing is shown to win it back: source-then-target with 8 labels a class gains most, −1.0 points [−3.0, 1.0] over"
+        "Nothing is shown to win it back: source-then-target with 8 labels a class comes nearest, −1.0 points [−3.0, 1.0] over"
         " the model without target labels."
     )
 
