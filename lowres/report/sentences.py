@@ -190,8 +190,8 @@ def _wins(summary: Summary) -> str:
     over = " over the model without target labels" + (", on average over the pairs" if many else "")
     if best.gain.low <= 0:
         nearest = "gains most" if best.gain.mean > 0 else "comes nearest"
-        found = f"{hundredths(best.gain.mean)} points {bounds(best.gain)}"
-        return f"Nothing is shown to win it back: {what} {nearest}, {found}{over}."
+        much = f"{hundredths(best.gain.mean)} points {bounds(best.gain)}"
+        return f"Nothing is shown to win it back: {what} {nearest}, {much}{over}."
     won = f"; that is {share(best.recovery)} of the target drop" if best.recovery else ""
     return f"What wins most back is {what}: {points(best.gain.mean)} {bounds(best.gain)}{over}{won}{_against(summary, best)}."
 
