@@ -190,11 +190,13 @@ def _power_lines(power: list[Power]) -> list[str]:
 
 
 def _title(study: Study) -> str:
+    from lowres.study.config import StudyConfig
     from lowres.study.protocol import PAIRS
 
     task, backbone = study.task, study.backbone
     rows = ", ".join(f"{name} {len(rows)}" for name, rows in study.plan.test_rows.items())
-    size = f"{backbone.parameters / 1e6:.1f}M"
+    size, own = f"{backbone.parameters / 1e6:.1f}M", study.config.adapter
+    size += f" · {own}" * (own != StudyConfig.adapter)
     return (
         f"{task.name} v{task.version} · {backbone.name} {size} · {task.metric} · {study.config.seeds} draws · test rows: {rows}"
         f" · row cap {study.plan.row_cap}" + (f" · {study.config.protocol}" if study.config.protocol != PAIRS else "")

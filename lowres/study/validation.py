@@ -296,6 +296,8 @@ def validation(
         raise unknown_name("rule", by, RULES)
     if dev_rows is not None and dev_rows < 2:
         raise UserError(f"dev-rows: got {dev_rows}, expected at least 2")
+    if dev_rows is not None and by != "source-dev":
+        raise UserError("dev-rows has no use here", got=f"--by {by}", expected="--by source-dev")
     _check_methods(methods, shots, by, folds)
     sources = config.source or trainable(task)
     targets = config.target or tuple(name for name in trainable(task) if any(one != name for one in sources))

@@ -206,6 +206,7 @@ def test_rows_of_one_group_cannot_be_cut() -> None:
         ({"source": ["film"]}, ["target-only"], {}, "no pair"),
         ({"source": ["flim"]}, ["target-only"], {}, "film"),
         ({}, ["target-only"], {"dev_rows": 1}, "dev-rows"),
+        ({}, ["target-only"], {"dev_rows": 50}, "dev-rows has no use"),
     ],
 )
 def test_requests_that_do_not_go_together(
