@@ -36,8 +36,6 @@ SEARCHED: Final = "method"
 """The choice among methods that have something to search."""
 FIXED: Final = "method without settings"
 """That among the others, which are tried once."""
-WHY: Final = "why"
-"""Under this name and its number the database keeps why a trial has no score."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,6 @@ class Search:
             if isinstance(one, Validated):
                 study.tell(number, one.mean)
             else:
-                study.set_user_attr(f"{WHY} {number}", str(one))
                 study.tell(number, state=optuna.trial.TrialState.FAIL)
         done.trials.sort(key=lambda trial: trial.number)
         _check_default(done)
