@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lowres"
 ORDER = (
-    "errors", "files", "seeds", "settings", "scoring", "data", "models", "training", "methods", "stats", "study", "analysis",
+    "errors", "files", "kinds", "seeds", "settings", "scoring", "data", "models", "training", "methods", "stats", "study", "analysis",
     "tuning", "report", "results", "library", "estimator", "cli",
 )  # fmt: skip
 NO_TORCH = ("data", "methods", "scoring", "stats", "report")
