@@ -7,12 +7,14 @@ texts: ``PAIR`` between two texts, ``WORD`` before each word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 PAIR: Final = "\x1e"
 WORD: Final = "\x1f"
+MARKS: Final = ("B", "I", "E", "S")
+"""What the tag of a word in an entity begins with, before a dash and the type; ``O`` is every other word."""
 _BLANK: Final = str.maketrans({PAIR: " ", WORD: " "})
 
 
@@ -27,6 +29,11 @@ class Kind:
     """Primary metric where the task file names none."""
     unit: Literal["text", "word"] = "text"
     """What gets an answer: a row's text, or each of its words."""
+
+    @property
+    def single(self) -> bool:
+        """Whether a row has exactly one label, so that classes have rows of their own."""
+        return self.answer == "one" and self.unit == "text"
 
 
 KINDS: Final[dict[str, Kind]] = {
@@ -70,5 +77,29 @@ def is_words(text: str) -> bool:
 
 
 def readable(text: str) -> str:
-    """A row's text for people: words with blanks between them, a pair with a bar."""
-    return " ".join(words_of(text)) if is_words(text) else text.replace(PAIR, " | ")
+    """A row's text for people: words with blanks between them, a pair with a bar, any other as it is."""
+    if is_words(text):
+        return " ".join(words_of(text))
+    return text.replace(PAIR, " | ") if PAIR in text else text
+
+
+def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The spans that tags in BIO or BIOES name: type, first word and the one after the last.
+
+    Read as leniently as the scorer of CoNLL-2003 does: a type that goes on without a beginning begins there. Tags of other
+    forms name none.
+    """
+    found: list[tuple[str, int, int]] = []
+    begin, current = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        mark, dash, name = tag.partition("-")
+        inside = bool(dash) and mark in MARKS
+        if current and not (inside and mark in "IE" and name == current):
+            found.append((current, begin, place))
+            current = ""
+        if inside and not current:
+            begin, current = place, name
+        if current and mark in "ES":
+            found.append((current, begin, place + 1))
+            current = ""
+    return found

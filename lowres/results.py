@@ -27,7 +27,6 @@ from lowres.models.backbone import Backbone
 from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
 from lowres.report.folder import read_evidence
-from lowres.scoring.metrics import find_metric
 from lowres.scoring.operating import operating_steps
 from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
@@ -227,7 +226,7 @@ def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Stor
 
 def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:
     """What the model card says of a cell's model, with this model's own score."""
-    metric = find_metric(outcome.plan.task.metric)
+    metric = outcome.plan.task.measure
     probabilities = outcome.probabilities.get((fit.content, cell.target))
     values = []
     if probabilities is not None:

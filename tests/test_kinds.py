@@ -23,6 +23,7 @@ def test_words_come_back(words: list[str]) -> None:
 
 
 def test_what_is_no_structure_stays() -> None:
-    assert kinds.pair_of("a plain text") is None and not kinds.is_words("a plain text")
+    assert kinds.pair_of("a plain text") is None
+    assert not kinds.is_words("a plain text")
     assert kinds.readable(kinds.join_words(["a", "b"])) == "a b"
     assert kinds.readable(kinds.join_pair("a", "b\x1e")) == "a | b "

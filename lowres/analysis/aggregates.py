@@ -8,7 +8,6 @@ from lowres.analysis.evidence import Aggregate, Choice
 from lowres.analysis.measure import Column, Scores, column_of, estimate_of, methods_by_budget, reference
 from lowres.analysis.source_dev import SourceDev
 from lowres.scoring.forecasts import confidence
-from lowres.scoring.metrics import find_metric
 from lowres.stats.pooled import improvement_interval, interquartile_interval
 from lowres.stats.variance import Floats
 
@@ -22,7 +21,7 @@ def aggregates(scores: Scores) -> list[Aggregate]:
     cover draws and test groups (``lowres.stats.pooled``). They speak of these domains. Below three draws nothing is given.
     """
     plan = scores.outcome.plan
-    bounds = find_metric(plan.task.metric).bounds
+    bounds = plan.task.measure.bounds
     found = []
     for method, shots in methods_by_budget(scores):
         if shots is None:

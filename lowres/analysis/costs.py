@@ -12,7 +12,6 @@ from lowres import seeds
 from lowres.analysis.evidence import Against, Cost, Law, LawPoint
 from lowres.analysis.measure import Column, Scores, ceiling_of, column_of, mean_over, methods_by_budget
 from lowres.models.backbone import Backbone
-from lowres.scoring.metrics import find_metric
 from lowres.stats import laws
 from lowres.stats.variance import Block, Floats, combine, interval, moments
 from lowres.study.plan import tokens_trained
@@ -126,7 +125,7 @@ def _law(
     against: Against,
     budgets: list[list[Column]],
 ) -> Law:
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     x, values, points, tests = measured(scores, bills, against, budgets)
     reason = laws.refusal(x, len(values))
     curve, pays, band = list[LawPoint](), None, None
@@ -160,7 +159,7 @@ def measured(
     With ``less``, a column of the one target, what it departs from its own mean, by draw and by test group, is taken
     from scores and covariance. The means stay.
     """
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     kept = [columns for columns in budgets if bills.of(columns) is not None]
     flat = [column for columns in kept for column in columns]
     blocks = scores.blocks(flat + ([less] if less else []))

@@ -16,7 +16,7 @@ from lowres.analysis.measure import Column, Scores, start_of
 from lowres.data import splits
 from lowres.data.rows import Rows, pooled
 from lowres.methods.catalogue import METHODS
-from lowres.scoring.metrics import Floats, find_metric
+from lowres.scoring.metric import Floats
 from lowres.scoring.shift_measures import label_shares, label_shift, log_odds, of_labels, word_counts
 from lowres.study.runner import Outcome
 
@@ -45,7 +45,7 @@ def label_measures(outcome: Outcome, scores: Scores, source: str, target: str) -
     alone explains: mean over the draws of source-only; None where it cannot be said. A source of several domains: means
     over them, as the drop itself.
     """
-    classes, metric = len(outcome.plan.task.labels), find_metric(outcome.plan.task.metric)
+    classes, metric = len(outcome.plan.task.labels), outcome.plan.task.measure
     members = {name: outcome.targets(name) for name in outcome.plan.origins.members(source)}
     own = np.mean([label_shares(targets, classes) for targets in members.values()], axis=0)
     shares = label_shares(outcome.targets(target), classes)

@@ -16,7 +16,7 @@ from lowres.analysis.measure import Scores
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.scoring.forecasts import domain_distance, word_divergence
-from lowres.scoring.metrics import Floats
+from lowres.scoring.metric import Floats
 from lowres.scoring.shift_measures import unseen_words
 from lowres.training.fit import Engine
 from lowres.training.recipe import Recipe

@@ -17,7 +17,8 @@ from lowres.analysis.summary import Estimate
 from lowres.data.rows import Rows
 from lowres.scoring import forecasts as rules
 from lowres.scoring.calibration import scaled, temperature
-from lowres.scoring.metrics import Floats, Metric, Probabilities, Targets, find_metric, hits, share
+from lowres.scoring.metric import Floats, Metric, Probabilities, Targets
+from lowres.scoring.metrics import find_metric, hits, share
 from lowres.stats.variance import Block, Quantity, block, group_sums, interval, pseudo_values
 
 MOST_CELLS = 20_000_000
@@ -75,7 +76,7 @@ def _pair(scores: Scores, source: str, target: str) -> Iterator[Forecast]:
         for answers in [[outcome.answers(content, name) for content in contents]]
     )
     truth = outcome.targets(target)
-    metric = find_metric(outcome.plan.task.metric)
+    metric = outcome.plan.task.measure
     for rule, name, predicted in predict(outcome.targets(source), own, other, metric):
         measured = [find_metric(name).score(truth, draw) for draw in other.probabilities]
         yield Forecast(

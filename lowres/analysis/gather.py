@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from lowres.analysis import diagnosis, trust
 from lowres.analysis.acted import acted
@@ -16,8 +16,12 @@ from lowres.analysis.measure import Scores
 from lowres.analysis.reach import near_ceiling
 from lowres.analysis.source_dev import SourceDev
 from lowres.errors import StoreError
+from lowres.kinds import KINDS
 from lowres.study.store import Store
 from lowres.training.fit import Engine
+
+ANY_KIND: Final = ("aggregates", "costs", "laws", "reaches", "acted")
+"""Parts that need scores alone; the others ask a text for its one label, and how sure an answer is."""
 
 
 def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
@@ -49,7 +53,11 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "acted": lambda: acted(outcome, store),
     }
     found: dict[str, list[Any]] = {}
-    notes = []
+    kind = outcome.plan.task.kind
+    left_out = [] if KINDS[kind].single else [name for name in parts if name not in ANY_KIND]
+    notes = [f"not defined for a task of type {kind}: {', '.join(left_out)}"] if left_out else []
+    for name in left_out:
+        del parts[name]
     for name, make in parts.items():
         try:
             found[name] = make()
@@ -57,4 +65,4 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
             raise
         except Exception as error:  # whatever its kind: the part is missing, the results are not
             notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return Evidence.model_validate({**found, "notes": notes, "classes": len(outcome.plan.task.labels)})
+    return Evidence.model_validate({**found, "notes": notes, "classes": outcome.plan.task.counted})

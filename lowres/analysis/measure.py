@@ -23,8 +23,9 @@ from lowres.analysis.summary import (
     Verdict,
     WorstPair,
 )
+from lowres.kinds import KINDS
 from lowres.methods.catalogue import METHODS
-from lowres.scoring.metrics import Metric, find_metric
+from lowres.scoring.metric import Metric
 from lowres.stats import curves, paired, shift
 from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, group_sums, interval
 from lowres.study.runner import Outcome
@@ -78,13 +79,13 @@ class Scores:
         place = (content, domain)
         if place not in self._sums:
             rows = self._metric.statistics(self.outcome.targets(domain), self.outcome.probabilities[place])
-            _, position = np.unique(np.array(self.outcome.plan.test_rows[domain].groups), return_inverse=True)
+            _, position = np.unique(self.outcome.plan.test_rows[domain].unit_groups, return_inverse=True)
             self._sums[place] = group_sums(rows, position)
         return self._sums[place]
 
     @cached_property
     def _metric(self) -> Metric:
-        return find_metric(self.outcome.plan.task.metric)
+        return self.outcome.plan.task.measure
 
     @cached_property
     def _blocks(self) -> dict[tuple[Column, tuple[int, ...]], Block]:
@@ -151,7 +152,7 @@ def ceiling_of(target: str) -> Column:
 
 
 def _scores(scores: Scores) -> Iterator[Score]:
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     for (method, source, target, shots), columns in _placed(scores).items():
         level = mean_over(scores, columns)
         if level is None:
@@ -180,7 +181,7 @@ def _placed(scores: Scores) -> dict[Column, list[Column]]:
 
 
 def _shift(scores: Scores) -> Iterator[Shift]:
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     for source, target in scores.outcome.plan.pairs:
         inside = scores.inside(source)
         outside, ceiling = start_of(source, target), ceiling_of(target)
@@ -202,7 +203,7 @@ def _shift(scores: Scores) -> Iterator[Shift]:
 
 
 def _transfer(scores: Scores) -> Iterator[Transfer]:
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     for method, source, target, shots in _compared(scores):
         own = column_of(method, source, target, shots)
         start, ceiling = start_of(source, target), ceiling_of(target)
@@ -230,6 +231,8 @@ def _transfer(scores: Scores) -> Iterator[Transfer]:
 def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
     """Labels that target-only would need, along its budgets up to the ceiling's."""
     plan, target = scores.outcome.plan, own[2]
+    if not KINDS[plan.task.kind].single:
+        return None  # a budget is no number of labels there
     steps: list[tuple[int, Column]] = [
         (budget * len(plan.task.labels), ("target-only", None, target, budget))
         for budget in sorted(plan.config.shots)
@@ -246,7 +249,7 @@ def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
 
 def _overall(scores: Scores) -> Iterator[Overall]:
     """Each method and budget over all pairs that it was finished on."""
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     for method, shots in dict.fromkeys((method, shots) for method, _, _, shots in _compared(scores, own_start=True)):
         pairs = [
             (source, target)
@@ -326,7 +329,7 @@ def _verdicts(
     scores: Scores, pairs: list[tuple[str, str]], source: str | None, target: str | None
 ) -> Iterator[Verdict]:
     """One family a budget: all methods measured there, against its reference."""
-    metric = find_metric(scores.outcome.plan.task.metric)
+    metric = scores.outcome.plan.task.measure
     for shots in sorted(scores.outcome.plan.config.shots):
         names, differences = [], []
         for method in scores.outcome.plan.methods:

@@ -17,7 +17,6 @@ from lowres.analysis.measure import Scores
 from lowres.analysis.summary import Estimate
 from lowres.data.rows import Rows
 from lowres.errors import UserError
-from lowres.scoring.metrics import find_metric
 from lowres.study.runner import Outcome, answer
 from lowres.study.store import Store
 from lowres.training.fit import Engine
@@ -82,7 +81,7 @@ def look_ahead(outcome: Outcome, engine: Engine, store: Store, backbone: str, ta
     """
     plan, scores = outcome.plan, Scores(outcome)
     targets = list(targets)
-    metric, ruler = find_metric(plan.task.metric), Ruler(plan.task.name, engine, plan.config.recipe)
+    metric, ruler = plan.task.measure, Ruler(plan.task.name, engine, plan.config.recipe)
     inside, forecasts, distances = list[Inside](), list[Forecast](), list[Distance]()
     for source in plan.sources:
         rows, truth = plan.rows(source), outcome.targets(source)

@@ -65,7 +65,7 @@ def near_ceiling(scores: Scores, bills: Bills) -> list[Reach]:
     shift in both does not widen the band, and what the ceiling varies with the draw does.
     """
     task, cap, found = scores.outcome.plan.task, scores.outcome.plan.row_cap, list[Reach]()
-    question = _Question(task.name, task.metric, len(task.labels), "ceiling less a point")
+    question = _Question(task.name, task.metric, task.counted, "ceiling less a point")
     wanted = {
         target: float(blocks[0].theta.mean()) - POINT
         for target in scores.outcome.plan.targets

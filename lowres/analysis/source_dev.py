@@ -10,8 +10,7 @@ from lowres.analysis.measure import Column, Scores
 from lowres.data.rows import Rows, pooled
 from lowres.data.splits import limit_test
 from lowres.methods.catalogue import METHODS
-from lowres.scoring.metrics import find_metric
-from lowres.study.runner import answer
+from lowres.study.runner import answer, truth
 from lowres.study.store import Store
 from lowres.training.fit import Engine
 
@@ -40,11 +39,10 @@ class SourceDev:
     def _mean(self, column: Column, rows: Rows) -> float:
         """Mean score of a column's draws on rows of its source."""
         outcome = self.scores.outcome
-        plan, metric = outcome.plan, find_metric(outcome.plan.task.metric)
-        position = {label: place for place, label in enumerate(plan.task.labels)}
-        truth = np.array([position[label] for label in rows.labels], dtype=np.int64)
+        plan, metric = outcome.plan, outcome.plan.task.measure
+        wanted = truth(rows, plan.task.labels)
         each = [
-            metric.score(truth, answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows))
+            metric.score(wanted, answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows))
             for content in self.scores.columns[column].values()
         ]
         return float(np.mean(each))

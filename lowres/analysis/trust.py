@@ -18,7 +18,8 @@ from lowres import seeds
 from lowres.analysis.evidence import Calibration, Promise, RiskCurve, Sets
 from lowres.analysis.measure import Column, Scores, estimate_of
 from lowres.scoring.calibration import conformal_level, label_sets, risk_by_coverage, scaled, temperature
-from lowres.scoring.metrics import Floats, Probabilities, Targets, calibration_error, hits, share
+from lowres.scoring.metric import Floats, Probabilities, Targets
+from lowres.scoring.metrics import calibration_error, hits, share
 from lowres.scoring.operating import operating_point, operating_steps, refusal
 from lowres.stats.variance import block, group_sums, interval
 from lowres.study.runner import Outcome

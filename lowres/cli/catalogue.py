@@ -146,6 +146,8 @@ def methods_show(name: Annotated[str, typer.Argument(help="A name of `methods ls
     _hang(f"{name}: {method.summary}", "")
     put(f"kind: {group(name)}")
     _hang("uses: " + " · ".join(f"{one} {meaning}" for one, meaning in LETTERS.items() if one in method.uses), "")
+    if method.not_for:
+        put(f"not for tasks of type: {', '.join(sorted(method.not_for))}")
     if method.source:
         put(f"described in: {method.source}")
     for budget, lines in trees(name):

@@ -129,7 +129,6 @@ def tasks_check(
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
-    from lowres.scoring.metrics import find_metric
 
     task = load_task(
         name,
@@ -139,7 +138,7 @@ def tasks_check(
         group_column=group_column,
         progress=DownloadProgress(),
     )
-    find_metric(task.metric)
+    task.check()
     for line in task.notes:
         say(line)
     counts, screen = check_counts(task), console(WIDE_SCREEN)
@@ -167,18 +166,20 @@ def _sizes(task: Task, counts: Counts) -> Table:
     for heading in ("rows", *(task.labels if few else ("labels", "rarest", "commonest"))):
         table.add_column(Text(plain(heading)), justify="right")
     sizes = {(size.domain, size.split, size.label): size.rows for size in counts.sizes}
-    for domain in task.domains:
-        for split in SPLITS:
-            rows = [sizes[domain, split, label] for label in task.labels]
-            table.add_row(Text(plain(domain)), split, *_row(rows, few))
+    wholes = []
+    for name, domain in task.domains.items():
+        for split, part in zip(SPLITS, (domain.train, domain.dev, domain.test), strict=True):
+            rows = [sizes[name, split, label] for label in task.labels]
+            wholes.append(len(part))
+            table.add_row(Text(plain(name)), split, *_row(len(part), rows, few))
     total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
-    table.add_row("all", "", *_row(total, few))
+    table.add_row("all", "", *_row(sum(wholes), total, few))
     return table
 
 
-def _row(rows: list[int], few: bool) -> list[str]:
-    """In all, then of each label, or how many labels have rows, and of the rarest and the commonest."""
-    return list(map(str, [sum(rows), *(rows if few else (sum(map(bool, rows)), min(rows), max(rows)))]))
+def _row(whole: int, rows: list[int], few: bool) -> list[str]:
+    """In all, then those with each label, or how many labels have rows, and of the rarest and the commonest."""
+    return list(map(str, [whole, *(rows if few else (sum(map(bool, rows)), min(rows), max(rows)))]))
 
 
 def _counted(counts: Counts) -> str:

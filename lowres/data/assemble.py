@@ -18,6 +18,7 @@ from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
 from lowres.data.tables import Table, read_tables, unescape
 from lowres.errors import DataError, nearest
+from lowres.kinds import MARKS, join_words, words_of
 
 SPLITS: Final = {
     "train": "train",
@@ -84,28 +85,35 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
-    labels = _names("label", spec.labels, (raw.label for raw in raws))
-    _check_labels(raws, labels, domains, wanted)
+    if spec.range is not None:
+        labels = tuple(f"{end:g}" for end in spec.range)
+    elif is_structured(spec):
+        labels = _names("label", spec.labels, (one for label in {raw.label for raw in raws} for one in words_of(label)))
+        _check_parts(raws, labels)
+    else:
+        labels = _names("label", spec.labels, (raw.label for raw in raws))
+        _check_labels(raws, labels, domains, wanted)
     return Assembled(
         labels,
-        {domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain], texts) for domain in domains},
+        {
+            domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain], texts, spec.type)
+            for domain in domains
+        },
         tuple(Finding("left out", domain, "", domain, rows) for domain, rows in sorted(left_out.items())),
     )
 
 
 def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tuple[list[Raw], Counter[str]]:
     columns = spec.columns
-    raw_labels = [label.strip() for label in table.column(columns.label, "--label-column")]
+    raw_labels = _labels(spec, table)
     meaning = _meaning(spec, table)
     domains = _domains(spec, piece, table)
-    texts = [
-        unescape(text, spec.table.unescape_html) if spec.table.unescape_html else text
-        for text in table.column(columns.text, "--text-column")
-    ]
+    texts = _texts(spec, table, raw_labels)
     ids = _optional(table, columns.id)
     splits = [piece.split] * len(table) if piece.split else _splits(table, columns.split)
-    _refuse_empty(table, "text", texts)
-    _refuse_empty(table, "label", raw_labels)
+    if not is_structured(spec):
+        _refuse_empty(table, "text", texts)
+        _refuse_empty(table, "label", raw_labels)
     _refuse_empty(table, "domain", [domain if domain is not None else "open" for domain in domains])
     groups = _groups(spec, table)
     first = len(store)
@@ -132,6 +140,42 @@ def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tu
     return rows, dropped
 
 
+def is_structured(spec: TaskSpec) -> bool:
+    """Whether the labels of a row are several."""
+    return spec.type in ("tokens", "multilabel")
+
+
+def _labels(spec: TaskSpec, table: Table) -> list[str]:
+    """What the label column says of each row, several labels joined."""
+    columns = spec.columns
+    if spec.type == "tokens" or (spec.type == "multilabel" and columns.label_separator is None):
+        rows = table.lists(columns.label)
+    elif spec.type == "multilabel":
+        rows = [value.split(columns.label_separator) for value in table.column(columns.label, "--label-column")]
+    else:
+        return [label.strip() for label in table.column(columns.label, "--label-column")]
+    rows = [[label.strip() for label in labels] for labels in rows]
+    if spec.type == "multilabel":  # in one order, so that the same labels are the same string
+        return [join_words(sorted({label for label in labels if label})) for labels in rows]
+    return [join_words(tags) for tags in rows]
+
+
+def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
+    """The text of each row, HTML entities decoded as often as the task says."""
+    times, column = spec.table.unescape_html, spec.columns.text
+    if spec.type != "tokens":
+        return [unescape(text, times) if times else text for text in table.column(column, "--text-column")]
+    rows = table.lists(column)
+    for line, words, tags in zip(table.lines, rows, map(words_of, labels), strict=True):
+        if len(words) != len(tags) or not words or not all(tags):
+            raise DataError(
+                f"{table.name}, line {line}: words and tags do not match",
+                got=f"{len(words)} words, {len(tags)} tags" + ("" if all(tags) else ", an empty one among them"),
+                expected="one tag for each word, and at least one word",
+            )
+    return [join_words(unescape(word, times) if times else word for word in words) for words in rows]
+
+
 def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, str | None] | None]:
     """Value of the label column → label and perhaps domain; None leaves the row out."""
 
@@ -148,11 +192,48 @@ def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, st
         meaning = spec.values.get(value)
         return (meaning.label, meaning.domain) if meaning else None
 
+    def by_range(value: str, line: int) -> tuple[str, str | None] | None:
+        assert spec.range is not None
+        low, high = spec.range
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise DataError(
+                f"{table.name}, line {line}: no number of the scale",
+                got=repr(value),
+                expected=f"{low:g} to {high:g}, as range: says",
+            )
+        return f"{number:.10g}", None
+
+    def by_type(value: str, line: int) -> tuple[str, str | None] | None:
+        made = [_renamed(one, spec) for one in words_of(value)]
+        return join_words(made if spec.type == "tokens" else sorted({one for one in made if one})), None
+
+    if spec.type == "regression":
+        return by_range
+    if is_structured(spec):
+        return by_type
     if spec.bands:
         return by_band
     if spec.values:
         return by_value
     return lambda value, line: (value, None)
+
+
+def _renamed(name: str, spec: TaskSpec) -> str:
+    """The label or tag that ``values:`` names for one; of the tag of an entity its type is renamed, and ``O`` takes it
+    out of the entities. What is not listed there keeps its name.
+    """
+    mark, dash, entity = name.partition("-")
+    if spec.type == "tokens" and dash and mark in MARKS:
+        meaning = spec.values.get(entity)
+        if meaning is None:
+            return name
+        return meaning.label if meaning.label == "O" else f"{mark}-{meaning.label}"
+    found = spec.values.get(name)
+    return found.label if found else name
 
 
 def _domains(spec: TaskSpec, piece: Piece, table: Table) -> list[str | None]:
@@ -247,14 +328,30 @@ def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, 
             )
 
 
-def _domain_rows(domain: str, raws: list[Raw], texts: Sequence[str]) -> tuple[Rows, tuple[str, ...] | None]:
+def _check_parts(raws: list[Raw], labels: tuple[str, ...]) -> None:
+    """Every label of rows with several is known, and there is something to tell apart."""
+    for raw in raws:
+        for one in words_of(raw.label):
+            if one not in labels:
+                close = nearest(one, labels)
+                raise DataError(
+                    f"{raw.where}: unknown label",
+                    got=repr(one),
+                    expected=f"one of: {', '.join(labels)}",
+                    hint=f"did you mean {close[0]!r}?" if close else "list it under labels: in the task file",
+                )
+    if len(labels) < 2:
+        raise DataError("all rows have one label", got=", ".join(labels) or "no labels", expected="two labels or more")
+
+
+def _domain_rows(domain: str, raws: list[Raw], texts: Sequence[str], kind: str) -> tuple[Rows, tuple[str, ...] | None]:
     ids = _ids(domain, raws)
     groups = [
         f"{domain}{raw.group}" if raw.group.startswith("/") else raw.group or row_id
         for raw, row_id in zip(raws, ids, strict=True)
     ]
     own = chosen(texts, [raw.text for raw in raws])
-    rows = Rows(domain, tuple(ids), own, tuple(raw.label for raw in raws), tuple(groups))
+    rows = Rows(domain, tuple(ids), own, tuple(raw.label for raw in raws), tuple(groups), kind)
     given = [raw.split for raw in raws]
     if not any(given):
         return rows, None

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from lowres.data.hints import hint_faults
 from lowres.errors import DataError, nearest
+from lowres.kinds import KINDS
 from lowres.settings import fault, load_yaml, shown
 
 Split = Literal["train", "dev", "test"]
@@ -160,8 +161,9 @@ Source = Annotated[FilesSource | PypiSource | GithubSource | HubSource, Field(di
 class TableFormat(_Strict):
     """How the bytes of a table become columns."""
 
-    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
-    """``auto`` goes by the ending of the name."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "json", "parquet", "conll"] = "auto"
+    """``auto`` goes by the ending of the name. ``conll``: a word a line with its tag, a blank line after each sentence;
+    ``header`` names the fields of a line, by default ``tokens`` for the first and ``tags`` for the last."""
     header: tuple[str, ...] | None = None
     """Column names, if the first line does not hold them, or the rows of a JSON document are lists."""
     skip_lines: int = Field(default=0, ge=0)
@@ -187,6 +189,8 @@ class Columns(_Strict):
 
     text: str = "text"
     label: str = "label"
+    label_separator: str | None = None
+    """Between the labels of a row, where one column holds several as one string; None: the column holds lists."""
     domain: str = "domain"
     id: str = "id"
     split: str = "split"
@@ -240,10 +244,13 @@ class TaskSpec(_Strict):
     version: int = Field(default=1, ge=1, le=1_000_000)
     title: str = ""
     description: str = ""
-    type: Literal["classification"] = "classification"
-    metric: str = "macro_f1"
+    type: Literal["classification", "pair", "tokens", "multilabel", "regression"] = "classification"
+    metric: str = ""
+    """Empty: that of the kind."""
     labels: tuple[str, ...] = ()
-    """In this order; empty: those that occur, sorted."""
+    """In this order; empty: those that occur, sorted. Of words their tags."""
+    range: tuple[float, float] | None = None
+    """Ends of the scale of a regression."""
     domains: tuple[str, ...] = ()
     """In this order; empty: those that occur, sorted."""
     source: Source
@@ -258,6 +265,14 @@ class TaskSpec(_Strict):
     licence: str = ""
     citation: str = ""
     homepage: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_of_kind(cls, content: object) -> object:
+        if isinstance(content, dict) and not content.get("metric"):
+            kind = KINDS.get(str(content.get("type", "classification")))
+            return {**content, "metric": kind.metric} if kind else content
+        return content
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -275,8 +290,19 @@ class TaskSpec(_Strict):
                 raise ValueError(f"{what} holds a name twice")
         if len(self.labels) == 1:
             raise ValueError("labels needs at least two names")
+        if (self.type == "regression") != (self.range is not None):
+            raise ValueError("range: [lowest, highest] goes with type: regression, and only there")
+        if self.range is not None and not -inf < self.range[0] < self.range[1] < inf:
+            raise ValueError(f"range goes from a lower to a higher number, got {self.range[0]:g}, {self.range[1]:g}")
+        given = {"labels": self.labels, "bands": self.bands, "values": self.values}
+        odd = [name for name, value in given.items() if value] if self.type == "regression" else []
+        odd += ["bands"] if self.bands and self.type in ("tokens", "multilabel") else []
+        if odd:
+            raise ValueError(f"{', '.join(odd)} has no place in a task of type {self.type}")
+        if self.columns.label_separator is not None and self.type != "multilabel":
+            raise ValueError("columns.label_separator goes with type: multilabel")
         used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
-        if self.labels and not used <= set(self.labels):
+        if self.type != "tokens" and self.labels and not used <= set(self.labels):
             raise ValueError(f"no such label in labels: {', '.join(sorted(used - set(self.labels)))}")
         faults = list(hint_faults(self.labels, self.descriptions, self.keywords))
         if faults:

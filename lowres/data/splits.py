@@ -5,6 +5,7 @@ No function looks at a text or at the number or order of other rows, except wher
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from lowres import seeds
 from lowres.data.rows import Positions, Rows
 from lowres.errors import UserError
+from lowres.kinds import KINDS, entities, words_of
 
 SHARES: Final = {"train": 0.60, "dev": 0.15, "test": 0.25}
 
@@ -56,13 +58,21 @@ def permutation(task: str, train: Rows, draw: int) -> Positions:
 
 
 def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
-    """The first ``k`` rows of each class along the permutation; the rows for fewer shots are among those for more.
+    """The labelled rows of a budget: the first ``k`` rows of each class along the permutation; the rows for fewer shots are
+    among those for more.
+
+    Of a regression, and of words whose tags name no entities, so many rows in all. Of entities, and of texts with any number
+    of labels, as few rows as hold each type (and no label at all) ``k`` times, up to about ``2 k`` times (as the
+    N-way K~2K-shot sampling of Few-NERD, a:2105.07464); a type that is rarer gives all rows it has.
 
     Raises:
         UserError: A class has fewer than ``k`` rows.
     """
     if k < 0:
         raise UserError("shots must not be negative", got=k, expected="0 or more rows a class")
+    order = permutation(task, train, draw)
+    if not KINDS[train.kind].single:
+        return train.take(_counted(task, train, k, draw))
     sizes = {label: len(positions) for label, positions in train.by_label().items()}
     label = min(sizes, key=lambda name: sizes[name], default="")
     if sizes and sizes[label] < k:
@@ -74,12 +84,58 @@ def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
         )
     left = dict.fromkeys(sizes, k)
     chosen = []
-    for position in permutation(task, train, draw):
+    for position in order:
         label = train.labels[position]
         if left[label]:
             left[label] -= 1
             chosen.append(int(position))
     return train.take(chosen)
+
+
+@lru_cache(maxsize=256)
+def _counted(task: str, train: Rows, k: int, draw: int) -> tuple[int, ...]:
+    """Positions of the rows of a budget, where a row has no single class."""
+    order, types = permutation(task, train, draw), _types(train)
+    return tuple(_covering(types, order, k)) if any(types) else tuple(order[:k].tolist())
+
+
+@lru_cache(maxsize=64)
+def _types(train: Rows) -> list[Counter[str]]:
+    """How often each row holds each of the types that a budget counts, [rows]; none where it counts rows."""
+    if KINDS[train.kind].answer == "many":
+        return [Counter(words_of(label) or [""]) for label in train.labels]
+    if KINDS[train.kind].unit == "word":
+        return [Counter(found for found, _, _ in entities(words_of(label))) for label in train.labels]
+    return [Counter()] * len(train)
+
+
+def _covering(types: Sequence[Counter[str]], order: Positions, k: int) -> list[int]:
+    """Positions of rows that hold each type ``k`` times, in the order in which they are chosen.
+
+    Level by level, in each the rarest type first, the next row along the order with that type is taken; first one that
+    brings no type above twice the level.
+    """
+    totals = sum(types, Counter[str]())
+    having = {one: [int(row) for row in order if one in types[row]] for one in totals}
+    held: Counter[str] = Counter()
+    chosen: dict[int, None] = {}
+    for level in range(1, k + 1):
+        for one in sorted(totals, key=lambda name: (totals[name], name)):
+            while held[one] < level:
+                left = [row for row in having[one] if row not in chosen]
+                if not left:
+                    break
+                row = next(
+                    (
+                        row
+                        for row in left
+                        if all(held[other] + times <= 2 * level for other, times in types[row].items())
+                    ),
+                    left[0],
+                )
+                chosen[row] = None
+                held += types[row]
+    return list(chosen)
 
 
 def cap(task: str, train: Rows, n: int, draw: int) -> Rows:

@@ -66,6 +66,23 @@ class Table:
             )
         return [self._string(name, line, value) for line, value in zip(self.lines, self.columns[name], strict=True)]
 
+    def lists(self, name: str) -> list[list[str]]:
+        """One column whose values are lists of strings.
+
+        Raises:
+            DataError: There is no such column, or a value of it is no such list.
+        """
+        if name not in self.columns:
+            self.column(name)
+        found = []
+        for line, value in zip(self.lines, self.columns[name], strict=True):
+            if not isinstance(value, list) or any(isinstance(one, (list, dict, bytes)) for one in value):
+                raise DataError(
+                    f"{self.name}, line {line}: column {name!r} holds {shown(value)}", expected="a list of texts"
+                )
+            found.append([self._string(name, line, one) for one in value])
+        return found
+
     def _string(self, name: str, line: int, value: object) -> str:
         if isinstance(value, str):
             return value
@@ -124,7 +141,7 @@ def read_tables(
 
 def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, rows: int | None) -> Iterator[Table]:
     encoding = signed(form.encoding)
-    delimited = kind != "jsonl" and (form.quoting or kind == "csv")
+    delimited = kind not in ("jsonl", "conll") and (form.quoting or kind == "csv")
     try:
         with (
             _open_text(source, name) as raw,
@@ -132,6 +149,8 @@ def _text_pieces(source: bytes | Path, name: str, form: TableFormat, kind: str, 
         ):
             if kind == "jsonl":
                 yield from _jsonl(stream, name, form.skip_lines, rows)
+            elif kind == "conll":
+                yield from _conll(stream, name, form, rows)
             else:
                 yield from _delimited(stream, name, form, "\t" if kind == "tsv" else ",", rows)
     except UnicodeError:
@@ -251,6 +270,43 @@ def _jsonl(stream: Iterable[str], name: str, skip: int, size: int | None) -> Ite
             records, lines = [], []
     if records:
         yield Table(name, {key: [_whole(record.get(key)) for record in records] for key in keys}, lines)
+
+
+def _conll(stream: Iterable[str], name: str, form: TableFormat, size: int | None) -> Iterator[Table]:
+    """Sentences as lists of fields; a line starts a row. Comments of CoNLL-U and marks of documents are no words."""
+    sentences: list[list[list[str]]] = []
+    lines: list[int] = []
+    words: list[list[str]] = []
+    begin = width = 0
+    for number, line in itertools.chain(enumerate(stream, start=1), [(0, "")]):
+        line = line.rstrip("\r\n")
+        if number and (number <= form.skip_lines or line.startswith(("-DOCSTART-", "# "))):
+            continue
+        if line.strip(" \t"):
+            cells = line.split("\t") if "\t" in line else line.split()
+            width = width or len(cells)
+            if len(cells) != width or width < 2 or (form.header and len(form.header) != width):
+                raise DataError(
+                    f"{name}, line {number}: wrong number of fields",
+                    got=len(cells),
+                    expected=f"{max(2, len(form.header or []) or width)}: a word, its tag, and what is between them",
+                )
+            begin = begin if words else number
+            words.append(cells)
+        elif words:
+            sentences.append(words)
+            lines.append(begin)
+            words = []
+        if sentences and (len(sentences) == size or not number):
+            yield _sentences(name, form, sentences, lines)
+            sentences, lines = [], []
+
+
+def _sentences(name: str, form: TableFormat, sentences: list[list[list[str]]], lines: list[int]) -> Table:
+    last = len(sentences[0][0]) - 1
+    places = dict(zip(form.header, range(last + 1), strict=True)) if form.header else {"tokens": 0, "tags": last}
+    columns = {column: [[word[place] for word in words] for words in sentences] for column, place in places.items()}
+    return Table(name, columns, lines)
 
 
 def _document(source: bytes | Path, name: str, encoding: str) -> object:

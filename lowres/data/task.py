@@ -23,6 +23,9 @@ from lowres.data.rows import Rows
 from lowres.data.spec import FilePart, FilesSource, Split, TableFormat, TaskSpec, read_spec
 from lowres.data.tables import ENDINGS
 from lowres.errors import DataError, UserError, unknown_name
+from lowres.kinds import KINDS
+from lowres.scoring.metric import Metric
+from lowres.scoring.metrics import find_metric
 
 __all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_counts", "draft_task", "find_task", "load_task", "shipped_tasks"]  # fmt: skip
 
@@ -76,9 +79,32 @@ class Task:
         return self.spec.version
 
     @property
+    def kind(self) -> str:
+        """One of ``KINDS``."""
+        return self.spec.type
+
+    @property
     def metric(self) -> str:
-        """The primary metric."""
+        """The name of the primary metric."""
         return self.spec.metric
+
+    @cached_property
+    def measure(self) -> Metric:
+        """The primary metric.
+
+        Raises:
+            UserError: No such metric of this kind of task, or one that these labels do not have.
+        """
+        return find_metric(self.metric, self.kind, self.labels)
+
+    @property
+    def counted(self) -> int:
+        """Classes of which a budget of shots counts rows: the labels, or 1 where it counts rows in all."""
+        return len(self.labels) if KINDS[self.kind].single else 1
+
+    def check(self) -> None:
+        """Raises what ``measure`` raises, before anything else is done."""
+        _ = self.measure
 
     @cached_property
     def fingerprint(self) -> str:
@@ -87,7 +113,8 @@ class Task:
             [domain.name, *([rows.fingerprint, list(rows.groups)] for rows in (domain.train, domain.dev, domain.test))]
             for domain in self.domains.values()
         ]
-        return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts)
+        kind = [] if self.kind == "classification" else [self.kind]
+        return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts, *kind)
 
     @cached_property
     def hints(self) -> Hints:
@@ -337,7 +364,9 @@ def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...
             if not len(rows):
                 found.append(f"domain {domain.name!r} has no {part} rows")
                 continue
-            present = set(rows.labels)
-            missing = [label for label in assembled.labels if label not in present]
+            present = rows.by_label()
+            missing = [
+                label for label in assembled.labels if label not in present and KINDS[rows.kind].answer != "value"
+            ]
             found += [f"domain {domain.name!r} has no {part} rows of class {label!r}" for label in missing]
     return tuple(found)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from lowres.errors import DataError
+from lowres.kinds import is_words, words_of
 
 if TYPE_CHECKING:
     import tokenizers
 
 TokenArray = npt.NDArray[np.int32]
+LOST: Final = -1
+NO_WORDS: Final[TokenArray] = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,16 @@ class Pieces:
     spans: tuple[tuple[int, int], ...]
     """Begin and end (exclusive) of each token in the text, in characters."""
     cut: bool
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """One text as tokens."""
+
+    ids: TokenArray
+    cut: bool
+    firsts: TokenArray
+    """Place of the first token of each word, ``LOST`` of a word without one; empty where the text is no list of words."""
 
 
 @dataclass
@@ -45,12 +58,19 @@ class Tokens:
     pad_id: int
     rows: int
     remember: bool = True
-    _known: dict[tuple[str, int], tuple[TokenArray, bool]] = field(default_factory=dict)
+    _known: dict[tuple[str, int], _Coded] = field(default_factory=dict)
     _loaded: tokenizers.Tokenizer | None = None
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
         """Token ids with special tokens, cut at ``max_length``; one array a text."""
-        return [ids for ids, _ in self._coded(texts, max_length)]
+        return [coded.ids for coded in self._coded(texts, max_length)]
+
+    def firsts(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
+        """Of texts that are lists of words the place of the first token of each word among the tokens, [words] each.
+
+        ``LOST`` stands for a word that has none: beyond ``max_length``, or of characters that the tokenizer drops.
+        """
+        return [coded.firsts for coded in self._coded(texts, max_length)]
 
     def pieces(self, text: str, max_length: int) -> Pieces:
         """Token ids of one text, as ``encode`` gives them, with words and places."""
@@ -60,7 +80,7 @@ class Tokens:
 
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""
-        return float(np.mean([cut for _, cut in self._coded(texts, max_length)])) if texts else 0.0
+        return float(np.mean([coded.cut for coded in self._coded(texts, max_length)])) if texts else 0.0
 
     def pad(self, arrays: Sequence[TokenArray]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids and mask, both [texts, longest of these texts]."""
@@ -93,14 +113,17 @@ class Tokens:
             yield positions, *self.pad([arrays[position] for position in positions])
             begin = end
 
-    def _coded(self, texts: Sequence[str], max_length: int) -> list[tuple[TokenArray, bool]]:
-        """Token ids of each text, and whether it was cut."""
+    def _coded(self, texts: Sequence[str], max_length: int) -> list[_Coded]:
         known = self._known if self.remember else {}
         missing = list({text for text in texts if (text, max_length) not in known})
-        if missing:
-            tokenizer = self._tokenizer(max_length)
-            for text, coded in zip(missing, tokenizer.encode_batch([_clean(text) for text in missing]), strict=True):
-                known[text, max_length] = np.array(coded.ids, dtype=np.int32), bool(coded.overflowing)
+        for words in (False, True):
+            some = [text for text in missing if is_words(text) == words]
+            if some:
+                inputs = [words_of(_clean(text)) if words else _clean(text) for text in some]
+                coded = self._tokenizer(max_length).encode_batch(inputs, is_pretokenized=words)
+                for text, given, one in zip(some, inputs, coded, strict=True):
+                    firsts = _firsts(one.word_ids, len(given)) if words else NO_WORDS
+                    known[text, max_length] = _Coded(np.array(one.ids, dtype=np.int32), bool(one.overflowing), firsts)
         return [known[text, max_length] for text in texts]
 
     def _tokenizer(self, max_length: int) -> tokenizers.Tokenizer:
@@ -121,6 +144,16 @@ class Tokens:
             self._loaded.no_padding()
         self._loaded.enable_truncation(max_length)
         return self._loaded
+
+
+def _firsts(words: Sequence[int | None], count: int) -> TokenArray:
+    """Place of the first token of each of so many words."""
+    firsts = np.full(count, LOST, dtype=np.int32)
+    for place in reversed(range(len(words))):
+        word = words[place]
+        if word is not None:
+            firsts[word] = place
+    return firsts
 
 
 def _clean(text: str) -> str:

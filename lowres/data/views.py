@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lowres import seeds
 from lowres.data.rows import Rows
 
@@ -16,4 +18,4 @@ def with_deletions(rows: Rows, share: float = 0.3) -> Rows:
         drawn = seeds.generator("deletion", row).random(len(words))
         kept = [word for word, chance in zip(words, drawn, strict=True) if chance >= share]
         texts.append(" ".join(kept or words[:1]))
-    return Rows(rows.domain, rows.ids, texts, rows.labels, rows.groups)
+    return replace(rows, texts=texts)

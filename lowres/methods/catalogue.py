@@ -28,6 +28,8 @@ class Method:
     """Whether it is measured at more than 0 shots."""
     source: str = ""
     """Where it is described."""
+    not_for: frozenset[str] = frozenset()
+    """Kinds of task for which it has no meaning, or none that is built."""
 
     @property
     def summary(self) -> str:
@@ -62,6 +64,10 @@ S, T, ST, STU, POOL, OTHERS, NAMES, RULES = (
     frozenset({"rules", "U", "T"}),
 )
 
+TOKENS, OTHER_ANSWERS = frozenset({"tokens"}), frozenset({"multilabel", "regression"})
+SINGLE_ONLY = TOKENS | OTHER_ANSWERS
+"""Needs rows with one label: classes, pseudo-labels, label names, or words as features."""
+
 METHODS: dict[str, Method] = {
     "source-only": Method(baselines.source_only, S, zero=True, few=False),
     "target-full": Method(baselines.target_full, POOL),
@@ -70,25 +76,27 @@ METHODS: dict[str, Method] = {
     "joint": Method(transfer.joint, ST),
     "full-finetune": Method(transfer.full_finetune, ST, zero=True),
     "probe-then-lora": Method(transfer.probe_then_lora, T, source="a:2202.10054"),
-    "contrastive": Method(transfer.contrastive, T, source="a:2209.11055"),
+    "contrastive": Method(transfer.contrastive, T, source="a:2209.11055", not_for=SINGLE_ONLY),
     "interpolate": Method(averaging.interpolate, ST, source="a:2109.01903"),
     "soup": Method(averaging.soup, ST, zero=True, source="a:2203.05482"),
     "merge-domains": Method(averaging.merge_domains, OTHERS, zero=True, source="a:2402.15414"),
-    "meta": Method(averaging.meta, OTHERS, zero=True, source="a:1803.02999"),
-    "select-source": Method(transfer.select_source, STU, zero=True, source="doi:10.18653/v1/D19-6109"),
-    "self-train": Method(adaptation.self_train, STU, zero=True, source="a:2009.11538"),
+    "meta": Method(averaging.meta, OTHERS, zero=True, source="a:1803.02999", not_for=SINGLE_ONLY),
+    "select-source": Method(
+        transfer.select_source, STU, zero=True, source="doi:10.18653/v1/D19-6109", not_for=SINGLE_ONLY
+    ),
+    "self-train": Method(adaptation.self_train, STU, zero=True, source="a:2009.11538", not_for=SINGLE_ONLY),
     "tapt": Method(adaptation.tapt, STU, zero=True, source="a:2004.10964"),
     "coral": Method(adaptation.coral, STU, zero=True, source="a:1607.01719"),
     "mmd": Method(adaptation.mmd, STU, zero=True, source="a:1502.02791"),
     "dann": Method(adaptation.dann, STU, zero=True, source="a:1505.07818"),
-    "label-names": Method(prior.label_names, NAMES, zero=True, source="a:1909.00161"),
-    "keywords": Method(prior.keywords, RULES, zero=True, source="a:2010.07835"),
-    "nearest": Method(baselines.nearest, T, source="a:1703.05175"),
+    "label-names": Method(prior.label_names, NAMES, zero=True, source="a:1909.00161", not_for=SINGLE_ONLY),
+    "keywords": Method(prior.keywords, RULES, zero=True, source="a:2010.07835", not_for=SINGLE_ONLY),
+    "nearest": Method(baselines.nearest, T, source="a:1703.05175", not_for=OTHER_ANSWERS),
     "probe": Method(baselines.probe, T),
     "probe-joint": Method(baselines.probe_joint, ST, zero=True),
-    "tfidf": Method(baselines.tfidf, T),
-    "tfidf-joint": Method(baselines.tfidf_joint, ST, zero=True),
-    "tree": Method(baselines.tree, ST, zero=True),
+    "tfidf": Method(baselines.tfidf, T, not_for=TOKENS),
+    "tfidf-joint": Method(baselines.tfidf_joint, ST, zero=True, not_for=TOKENS),
+    "tree": Method(baselines.tree, ST, zero=True, not_for=SINGLE_ONLY),
     "majority": Method(baselines.majority, S, zero=True, few=False),
 }
 

@@ -243,7 +243,11 @@ class Bench:
 
     def domain_texts(self, domain: str) -> Rows:
         """Rows of a domain without their labels, up to the row cap, the same ones in every draw."""
-        return self._kept(splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, 0)).without_labels()
+        return (
+            self._kept(splits.cap(self.cell.task, self.train[domain], self.settings.row_cap, 0))
+            .without_labels()
+            .plain()
+        )
 
     def _kept(self, rows: Rows) -> Rows:
         if not self.held_out:

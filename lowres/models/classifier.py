@@ -123,7 +123,7 @@ class Classifier:
             device=self.device,
             precision=self.precision,
         )
-        return encoder.probabilities(vectors, self.head)
+        return encoder.said(vectors, self.head)
 
     @overload
     def predict(self, texts: Sequence[str]) -> list[str]: ...

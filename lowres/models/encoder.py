@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lowres.data.tokens import Tokens
-from lowres.models.heads import softmax
-from lowres.models.pooling import pool
+from lowres.data.rows import Spread
+from lowres.data.tokens import TokenArray, Tokens
+from lowres.kinds import KINDS, is_words
+from lowres.models.heads import answers
+from lowres.models.pooling import at_words, pool
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +34,13 @@ def pooled(model: nn.Module, ids: Tensor, mask: Tensor, pooling: str, normalise:
     return pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling, normalise)
 
 
+def word_vectors(model: nn.Module, ids: Tensor, mask: Tensor, firsts: Sequence[TokenArray]) -> Tensor:
+    """Vectors of the words of one batch in fp32, [words, hidden]."""
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    starts = range(0, hidden.shape[0] * hidden.shape[1], hidden.shape[1])
+    return at_words(hidden.flatten(0, 1), starts, firsts)
+
+
 def features(
     model: nn.Module,
     tokens: Tokens,
@@ -43,16 +52,23 @@ def features(
     device: str,
     precision: str,
 ) -> npt.NDArray[np.float32]:
-    """Pooled vectors of many texts, sorted by length on the way, [texts, hidden]."""
+    """Pooled vectors of many texts, sorted by length on the way, [texts, hidden]; of lists of words one vector a word."""
     import torch
 
     vectors: list[npt.NDArray[np.float32]] = []
     places: list[npt.NDArray[np.int64]] = []
+    firsts = tokens.firsts(texts, max_length) if texts and is_words(texts[0]) else None
+    spread = Spread([len(one) for one in firsts]) if firsts else None
     with torch.inference_mode(), autocast(device, precision):
         for positions, ids, mask in tokens.by_length(texts, max_length, BATCH_TOKENS):
             moved = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
-            vectors.append(pooled(model, *moved, pooling, normalise).cpu().numpy())
-            places.append(positions)
+            if firsts and spread:
+                own = [firsts[place] for place in positions]
+                vectors.append(word_vectors(model, *moved, own).cpu().numpy())
+                places.append(spread.units(positions))
+            else:
+                vectors.append(pooled(model, *moved, pooling, normalise).cpu().numpy())
+                places.append(positions)
     if not vectors:
         return np.zeros((0, 0), dtype=np.float32)
     joined = np.concatenate(vectors)
@@ -61,8 +77,13 @@ def features(
     return ordered
 
 
-def probabilities(vectors: npt.NDArray[np.float32], head: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Softmax of the linear head over pooled vectors, [texts, classes]."""
+def said(
+    vectors: npt.NDArray[np.float32],
+    head: Mapping[str, npt.NDArray[Any]],
+    kind: str = "classification",
+    labels: Sequence[str] = (),
+) -> npt.NDArray[np.float32]:
+    """What the linear head says of vectors, as of ``heads.answers``, [units, outputs]."""
     if not len(vectors):
         return np.zeros((0, len(head["bias"])), dtype=np.float32)
-    return softmax(vectors @ head["weight"].T + head["bias"])
+    return answers(vectors @ head["weight"].T + head["bias"], KINDS[kind].answer, labels)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowres.data.tokens import LOST, TokenArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,4 +28,28 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str, normalise: bool) -> Tensor:
         vectors = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1.0)
     else:
         vectors = hidden[:, 0]
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12) if normalise else vectors
+    return lengthened(vectors) if normalise else vectors
+
+
+def at_words(hidden: Tensor, starts: Sequence[int], firsts: Sequence[TokenArray]) -> Tensor:
+    """The vector of the first token of each word in fp32, as long as it is, [words, hidden]; of a word that has none zeros.
+
+    Args:
+        hidden: Last layer, [tokens, hidden].
+        starts: Where each text begins among the tokens.
+        firsts: Place of the first token of each word of a text, as ``Tokens.firsts`` gives it.
+    """
+    import torch
+
+    places = np.concatenate(
+        [np.where(one == LOST, LOST, one + start) for one, start in zip(firsts, starts, strict=True)]
+    )
+    at = torch.from_numpy(places.astype(np.int64)).to(hidden.device)
+    vectors: Tensor = hidden.float()[at.clamp(min=0)] * (at != LOST).unsqueeze(-1)
+    return vectors
+
+
+def lengthened(vectors: Tensor) -> Tensor:
+    """Vectors scaled to length 1."""
+    made: Tensor = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return made

@@ -11,7 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lowres.scoring.metrics import Floats, Probabilities, Targets, hits, negative_log_likelihood
+from lowres.scoring.metric import Floats, Probabilities, Targets
+from lowres.scoring.metrics import hits, negative_log_likelihood
 
 _LEAST = 1e-12
 TEMPERATURES = (0.05, 20.0)

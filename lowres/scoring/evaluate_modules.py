@@ -16,8 +16,9 @@ import numpy as np
 
 from lowres.errors import unknown_name
 from lowres.scoring import metrics
+from lowres.scoring.metric import Floats, Probabilities, Targets
 
-ON_PROBABILITIES: dict[str, Callable[[metrics.Targets, metrics.Probabilities], float]] = {
+ON_PROBABILITIES: dict[str, Callable[[Targets, Probabilities], float]] = {
     "nll": metrics.negative_log_likelihood,
     "brier": metrics.brier,
     "ece": metrics.calibration_error,
@@ -61,7 +62,7 @@ def load(name: str) -> Any:
     return Wrapped()
 
 
-def _score(name: str, predictions: metrics.Floats, references: metrics.Targets) -> float:
+def _score(name: str, predictions: Floats, references: Targets) -> float:
     if name in ON_PROBABILITIES:
         return ON_PROBABILITIES[name](references, predictions)
     labels = predictions.astype(np.int64)

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.scoring.calibration import scaled, temperature
-from lowres.scoring.metrics import Floats, Probabilities, Targets, hits, share
+from lowres.scoring.metric import Floats, Probabilities, Targets
+from lowres.scoring.metrics import hits, share
 
 Forecast = Callable[[Targets, Probabilities, Probabilities], float]
 """Label positions [rows] and probabilities [rows, classes] in the source, and probabilities in the target; accuracy."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lowres.scoring.metrics import Floats, Targets
+from lowres.scoring.metric import Floats, Targets
 
 ROUNDS = 200
 _LEAST = 1e-10

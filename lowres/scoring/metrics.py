@@ -1,46 +1,17 @@
-"""Probabilities to numbers, in plain numpy.
-
-A primary metric is a function of sums over rows (counts of a confusion matrix, say). That makes its value without any
-group of rows, and so its standard error, a subtraction instead of a new pass over the data.
-"""
+"""Probabilities to numbers, in plain numpy: the metrics of one label a text, and every metric by kind of task and name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
-from lowres.errors import unknown_name
-
-Floats = npt.NDArray[np.float64]
-Targets = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A primary metric.
-
-    ``statistics`` maps targets [rows] and probabilities [rows, classes] to addends [rows, k]; ``value`` maps their sums
-    [..., k] to scores [...].
-    """
-
-    name: str
-    title: str
-    statistics: Callable[[Targets, Probabilities], Floats]
-    value: Callable[[Floats], Floats]
-    bounds: tuple[float, float] = (0.0, 1.0)
-
-    def score(self, targets: Targets, probabilities: Probabilities) -> float:
-        """The score of one set of rows.
-
-        Raises:
-            ValueError: There are no rows.
-        """
-        _not_empty(targets)
-        return float(self.value(self.statistics(targets, probabilities).sum(axis=0)))
+from lowres.errors import UserError, unknown_name
+from lowres.kinds import entities
+from lowres.scoring import multilabel, scale, tagging
+from lowres.scoring.metric import Floats, Metric, Probabilities, Targets, not_empty
 
 
 def hits(targets: Targets, probabilities: Probabilities) -> Floats:
@@ -90,15 +61,41 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def find_metric(name: str) -> Metric:
+KIND_METRICS: dict[str, dict[str, Metric]] = {
+    "classification": METRICS,
+    "pair": METRICS,
+    "tokens": tagging.METRICS,
+    "multilabel": multilabel.METRICS,
+    "regression": scale.METRICS,
+}
+
+
+def find_metric(name: str, kind: str | None = None, labels: Sequence[str] = ()) -> Metric:
     """A primary metric by name.
 
+    Args:
+        name: Of the metric.
+        kind: Of the task; None: of any, for its title and bounds alone.
+        labels: Of the task; of words their tags.
+
     Raises:
-        UserError: No such metric; names the nearest.
+        UserError: No such metric of this kind; names the nearest. Or no tag that begins an entity, for ``entity_f1``.
     """
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    return METRICS[name]
+    if kind is None:
+        kind = next((one for one, metrics in KIND_METRICS.items() if name in metrics), "classification")
+    metrics = KIND_METRICS[kind]
+    if name not in metrics:
+        raise unknown_name("metric", name, metrics)
+    if name != "entity_f1":
+        return metrics[name]
+    if labels and not entities(list(labels)):
+        raise UserError(
+            "metric entity_f1 needs tags that name entities",
+            got=", ".join(labels[:5]),
+            expected="O, B-person, I-person, … (BIO or BIOES)",
+            hint="metric: accuracy scores tags of single words",
+        )
+    return replace(metrics[name], statistics=partial(tagging.span_counts, tuple(labels)))
 
 
 def class_recall(targets: Targets, probabilities: Probabilities) -> Floats:
@@ -110,14 +107,14 @@ def class_recall(targets: Targets, probabilities: Probabilities) -> Floats:
 
 def negative_log_likelihood(targets: Targets, probabilities: Probabilities) -> float:
     """Mean −ln p of the true class, in nats; p is cut at 1e-12."""
-    _not_empty(targets)
+    not_empty(targets)
     true = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     return float(-np.log(np.clip(true, 1e-12, 1.0)).mean())
 
 
 def brier(targets: Targets, probabilities: Probabilities) -> float:
     """Mean squared distance to the one-hot truth, summed over the classes (Brier 1950), 0 … 2."""
-    _not_empty(targets)
+    not_empty(targets)
     gap = probabilities.astype(np.float64)
     gap[np.arange(len(targets)), targets] -= 1.0
     return float((gap**2).sum(axis=1).mean())
@@ -125,7 +122,7 @@ def brier(targets: Targets, probabilities: Probabilities) -> float:
 
 def calibration_error(targets: Targets, probabilities: Probabilities, bins: int = 15) -> float:
     """Expected calibration error of the top class with bins of equal mass (Nguyen & O'Connor 2015)."""
-    _not_empty(targets)
+    not_empty(targets)
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = hits(targets, probabilities)[:, 0]
     ranked = np.argsort(confidence, kind="stable")
@@ -139,7 +136,7 @@ def calibration_error(targets: Targets, probabilities: Probabilities, bins: int 
 
 def risk_coverage_area(targets: Targets, probabilities: Probabilities) -> float:
     """Mean error among the most confident rows, over all coverages (AURC, a:1805.08206); rows tied in confidence share."""
-    _not_empty(targets)
+    not_empty(targets)
     confidence = probabilities.max(axis=1)
     wrong = 1.0 - hits(targets, probabilities)[:, 0]
     levels, level = np.unique(-confidence, return_inverse=True)
@@ -148,8 +145,13 @@ def risk_coverage_area(targets: Targets, probabilities: Probabilities) -> float:
     return float((expected / np.arange(1, len(wrong) + 1)).mean())
 
 
-def all_metrics(targets: Targets, probabilities: Probabilities, labels: tuple[str, ...]) -> dict[str, object]:
+def all_metrics(
+    targets: Targets, probabilities: Probabilities, labels: tuple[str, ...], kind: str = "classification"
+) -> dict[str, object]:
     """Every metric of one set of predictions, by name."""
+    if KIND_METRICS[kind] is not METRICS:
+        named = (name for name in KIND_METRICS[kind] if name != "entity_f1" or entities(list(labels)))
+        return {name: find_metric(name, kind, labels).score(targets, probabilities) for name in named}
     recalls = class_recall(targets, probabilities)
     return {
         **{name: metric.score(targets, probabilities) for name, metric in METRICS.items()},
@@ -166,8 +168,3 @@ def all_metrics(targets: Targets, probabilities: Probabilities, labels: tuple[st
 def _square(sums: Floats) -> Floats:
     classes = round(sums.shape[-1] ** 0.5)
     return sums.reshape(*sums.shape[:-1], classes, classes)
-
-
-def _not_empty(targets: Targets) -> None:
-    if len(targets) == 0:
-        raise ValueError("no rows to score")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowres.scoring.metrics import Floats, Probabilities, Targets, hits
+from lowres.scoring.metric import Floats, Probabilities, Targets
+from lowres.scoring.metrics import hits
 
 LEVEL = 0.95
 """Confidence of every one-sided bound here."""

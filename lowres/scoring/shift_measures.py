@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lowres.scoring.metrics import Floats, Metric, Probabilities, Targets
+from lowres.scoring.metric import Floats, Metric, Probabilities, Targets
 
 if TYPE_CHECKING:
     from scipy import sparse

@@ -15,9 +15,9 @@ from lowres.data import splits
 from lowres.data.rows import Rows, pooled
 from lowres.data.task import Task
 from lowres.errors import UserError, unknown_name
+from lowres.kinds import KINDS
 from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
-from lowres.scoring.metrics import find_metric
 from lowres.study.config import StudyConfig
 from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
@@ -225,7 +225,7 @@ def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
     Raises:
         UserError: Unknown domains or methods, no pair, or a class with too few rows for the shots.
     """
-    find_metric(task.metric)
+    task.check()
     known = list(task.domains)
     for kind, names in (("source domain", config.source), ("target domain", config.target)):
         for name in names:
@@ -233,6 +233,7 @@ def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
+    _check_kind(task, config.methods)
     able = trainable(task)
     sources = config.source or able
     targets = config.target or targets_of(config.protocol, known, sources)
@@ -325,6 +326,7 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell, lm_head: bool = Fal
     train = {name: task.domains[name].train for name in domains}
     cap = min(config.source_rows, max(len(rows) for rows in train.values()))
     shared = Settings(cap, config.trained, config.recipe, config.method, lm_head)
+    _check_kind(task, [cell.method])
     fit = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, hints=task.hints))
     if fit.adapter is None or isinstance(fit.adapter, AllWeights):
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
@@ -384,6 +386,17 @@ def _inside(task: Task, origins: Origins, source: str, draw: int) -> Iterator[Ce
         yield Cell(task.name, source, member, 0, "source-only", draw)
 
 
+def _check_kind(task: Task, methods: Iterable[str]) -> None:
+    """Refuses methods that have no meaning for a kind of task."""
+    odd = [name for name in methods if task.kind in find_method(name).not_for]
+    if odd:
+        raise UserError(
+            f"not for a task of type {task.kind}, which is {KINDS[task.kind].title}: {', '.join(odd)}",
+            expected=f"of {', '.join(name for name, method in METHODS.items() if task.kind not in method.not_for)}",
+            hint="leave them out of --methods",
+        )
+
+
 def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...], limit: int | None) -> None:
     """Refuses domains that cannot play the part they are asked for; all faults at once."""
     faults = [f"{name}: no training rows" for name in sources if not len(task.domains[name].train)]
@@ -393,7 +406,7 @@ def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...
         if groups < 2:
             what = "no test rows" if not len(test) else "one test group"
             faults.append(f"{name}: {what}, at least two groups are needed")
-        missing = sorted(set(task.labels) - set(train.labels))
+        missing = sorted(set(task.labels) - set(train.labels)) if KINDS[task.kind].single else []
         if missing and len(train):
             faults.append(f"{name}: no training rows of class {', '.join(missing)}")
     if faults:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lowres.data.rows import Rows
 from lowres.errors import FitError, StoreError
+from lowres.kinds import KINDS
 from lowres.models.device import Team
 from lowres.scoring.metrics import all_metrics
 from lowres.study.plan import Plan
@@ -24,6 +25,16 @@ from lowres.training.fit import Engine, Environment, Fit, Fitted
 
 MOST_NAMED = 3
 """Methods that a warning about a fit of theirs names."""
+
+
+def truth(rows: Rows, labels: tuple[str, ...]) -> npt.NDArray[Any]:
+    """What rows are, as a ``Metric`` takes it."""
+    if KINDS[rows.kind].answer == "value":
+        return np.array([float(label) for label in rows.labels])
+    targets = rows.targets(labels)
+    if KINDS[rows.kind].unit == "text":
+        return targets
+    return np.stack([targets, np.repeat(np.arange(len(rows)), rows.sizes)], axis=1)
 
 
 class Progress(Protocol):
@@ -75,10 +86,11 @@ class Outcome:
         """Fits that were not trained because the store had them."""
         return len(self.plan.distinct) - len(self.trained | set(self.failed))
 
-    def targets(self, domain: str) -> npt.NDArray[np.int64]:
-        """Label positions of the test rows of a domain or of a source with all its domains, [rows]."""
-        position = {label: index for index, label in enumerate(self.plan.task.labels)}
-        return np.array([position[label] for label in self.plan.rows(domain).labels], dtype=np.int64)
+    def targets(self, domain: str) -> npt.NDArray[Any]:
+        """What the test rows of a domain, or of a source with all its domains, are, as a ``Metric`` takes it: label positions
+        [rows], of other kinds as said there.
+        """
+        return truth(self.plan.rows(domain), self.plan.task.labels)
 
     def answers(self, content: str, name: str) -> npt.NDArray[np.float32] | None:
         """Probabilities of a fit on those rows, [rows, classes]; None where it was not tested on all of them."""
@@ -96,7 +108,9 @@ class Outcome:
             if place not in self.probabilities:
                 continue
             if place not in scored:
-                scored[place] = all_metrics(self.targets(cell.target), self.probabilities[place], self.plan.task.labels)
+                scored[place] = all_metrics(
+                    self.targets(cell.target), self.probabilities[place], self.plan.task.labels, self.plan.task.kind
+                )
             yield {
                 **cell.as_dict(),
                 "key": fit.key(self.environment),
@@ -352,7 +366,7 @@ def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, row
 
 def _recalled(store: Store, fit: Fit, key: str, rows: Rows) -> npt.NDArray[np.float32] | None:
     values = store.read_predictions(key, rows.fingerprint)
-    return values if values is not None and values.shape == (len(rows), len(fit.labels)) else None
+    return values if values is not None and values.shape == (rows.units, fit.outputs) else None
 
 
 def _ask(engine: Engine, fit: Fit, fitted: Fitted, rows: Rows) -> npt.NDArray[np.float32]:

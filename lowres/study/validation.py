@@ -19,9 +19,9 @@ from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import FitError, UserError, unknown_name
+from lowres.kinds import KINDS
 from lowres.methods.catalogue import find_method
 from lowres.methods.cell import Bench, Cell, Settings
-from lowres.scoring.metrics import find_metric
 from lowres.stats.variance import Block, Floats, Quantity, block, combine, group_sums
 from lowres.study.config import StudyConfig
 from lowres.study.plan import Plan, holders, row_cap, trainable
@@ -126,7 +126,7 @@ class Validation:
 
     def scored(self, candidate: Candidate, exams: Sequence[Exam], outcome: Outcome) -> Validated | FitError:
         """The score of a candidate from the probabilities of a run, or why it has none."""
-        metric = find_metric(self.task.metric)
+        metric = self.task.measure
         sums: dict[tuple[tuple[str | None, str], int], list[tuple[Rows, Floats]]] = {}
         for exam in exams:
             place = exam.fit.content, exam.rows.fingerprint
@@ -146,7 +146,7 @@ class Validation:
         terms = []
         for pair in pairs:
             ((rows, _),) = sums[pair, 0]
-            _, groups = np.unique(np.array(rows.groups), return_inverse=True)
+            _, groups = np.unique(rows.unit_groups, return_inverse=True)
             by_draw = np.stack([group_sums(sums[pair, draw][0][1], groups) for draw in range(self.draws)])
             terms.append((str(pair[0]), 1 / len(pairs), block(by_draw, metric.value)))
         return Validated(candidate, combine(terms))
@@ -336,8 +336,8 @@ def _check_domains(task: Task, sources: Sequence[str], targets: Sequence[str], b
     faults = []
     for name in dict.fromkeys((*sources, *targets)):
         train = task.domains[name].train
-        missing = sorted(set(task.labels) - set(train.labels))
-        if missing:
+        missing = sorted(set(task.labels) - set(train.labels)) if KINDS[task.kind].single else []
+        if missing or not len(train):
             faults.append(f"{name}: no training rows" + (f" of class {', '.join(missing)}" if len(train) else ""))
     if by == "source-dev":
         faults += [f"{name}: too few dev rows" for name in sources if len(set(task.domains[name].dev.groups)) < 2]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowres.models.heads import initial_head, softmax
+from lowres.data.rows import Spread, unit_sizes
+from lowres.kinds import KINDS
+from lowres.models.heads import answers, initial_head, losses
 from lowres.training.check import Check
 from lowres.training.fit import Engine, Fit, Fitted, Tensors
 from lowres.training.recipe import (
@@ -118,28 +120,33 @@ def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted]
     than to what a fresh head does, and what it says of its rows changed.
     """
     places, weights = fit.batches()[0]
-    first, targets = [fit.texts[place] for place in places], fit.targets[places]
+    units, weights = fit.spread(places, weights)
+    first = [fit.texts[place] for place in places]
     texts = list(dict.fromkeys((*first, *own)))
     at = {text: place for place, text in enumerate(texts)}
     before, after = (engine.features(texts, under[0].recipe, under) for under in (start, (fit, fitted)))
-    fresh = initial_head(before.shape[1], len(fit.labels), fit.task, fit.draw)
-    rows = [at[text] for text in first]
+    fresh = initial_head(before.shape[1], fit.outputs, fit.task, fit.draw)
+    rows = Spread(unit_sizes(texts)).units(np.array([at[text] for text in first]))
     taken, forgotten = (
-        float(np.sum(weights * -np.log(np.maximum(_answers(before, head)[rows, targets], 1e-12))))
+        float(np.sum(weights * losses(_logits(before[rows], head), fit.targets[units])))
         for head in (start[1].head, fresh)
     )
     began = fitted.log[0]["loss"]
     nearer = abs(began - forgotten) - abs(began - taken)
-    change = float(np.abs(_answers(after, fitted.head) - _answers(before, start[1].head)).mean())
+    said, started = (
+        answers(_logits(vectors, one.head), KINDS[fit.kind].answer, ("0", "1"))
+        for vectors, one in ((after, fitted), (before, start[1]))
+    )
+    change = float(np.abs(said - started).mean())
     return (
         Check("first loss nearer to its start's than to a fresh head's", nearer > 0.0, nearer, "> 0"),
         Check("answers on its rows changed", change > LEAST_CHANGE, change, f"> {LEAST_CHANGE}"),
     )
 
 
-def _answers(vectors: npt.NDArray[np.float32], head: Tensors) -> npt.NDArray[np.float64]:
-    """Probabilities of a linear head, [texts, classes]."""
-    return softmax(vectors.astype(float) @ head["weight"].T + head["bias"]).astype(float)
+def _logits(vectors: npt.NDArray[np.float32], head: Tensors) -> npt.NDArray[np.float64]:
+    """Of a linear head, [units, outputs]."""
+    return np.asarray(vectors.astype(float) @ head["weight"].T + head["bias"])
 
 
 def _drawn_together(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted] | None) -> tuple[Check, ...]:

@@ -24,7 +24,7 @@ def beginning(fit: Fit, starts: Mapping[str, Fitted], hidden: int, fresh: Callab
     if start is not None and fit.takes_head:
         head = {name: np.asarray(value, dtype=np.float32) for name, value in start.head.items()}
     else:
-        head = initial_head(hidden, len(fit.labels), fit.task, fit.draw)
+        head = initial_head(hidden, fit.outputs, fit.task, fit.draw)
     return Fitted(start.adapter if start is not None and start.adapter else fresh(), head)
 
 

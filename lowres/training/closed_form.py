@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
-from lowres.models.heads import softmax
+from lowres.data.rows import unit_sizes
+from lowres.kinds import KINDS
+from lowres.models.heads import answers
 from lowres.training.check import Check
 from lowres.training.fit import Fit, Fitted
 from lowres.training.recipe import Average, Logistic, MostFrequent, Prototypes, Tree, Words
@@ -49,11 +51,7 @@ def solve(fit: Fit, engine: Engine, starts: Mapping[str, Fitted]) -> Fitted:
     words: tuple[str, ...] = ()
     checks: tuple[Check, ...]
     if isinstance(fit.objective, MostFrequent):
-        counts = np.bincount(fit.targets, weights=fit.row_weights, minlength=len(fit.labels))
-        head = {"frequencies": (counts / counts.sum()).astype(np.float32)}
-        checks = (
-            Check("saw every class", bool((counts > 0).all()), float((counts > 0).sum()), f"= {len(fit.labels)}"),
-        )
+        head, checks = _most_frequent(fit)
     else:
         inputs: Any
         extra = {}
@@ -71,10 +69,10 @@ def solve(fit: Fit, engine: Engine, starts: Mapping[str, Fitted]) -> Fitted:
 
 
 def answer(fit: Fit, fitted: Fitted, texts: list[str], engine: Engine) -> npt.NDArray[np.float32]:
-    """Probabilities of a fit without an adapter, [texts, classes]."""
+    """Answers of a fit without an adapter, [units, outputs]."""
     head = fitted.head
     if isinstance(fit.objective, MostFrequent):
-        return np.tile(head["frequencies"], (len(texts), 1))
+        return np.tile(head["frequencies"], (int(unit_sizes(texts).sum()), 1))
     inputs: Any
     if isinstance(fit.start, Words):
         vectorizer = _vectorizer(fit.start, fitted.words)
@@ -83,7 +81,8 @@ def answer(fit: Fit, fitted: Fitted, texts: list[str], engine: Engine) -> npt.ND
     else:
         inputs = engine.features(texts, fit.recipe)
     if "weight" in head:
-        return softmax(np.asarray(inputs @ head["weight"].T) + head["bias"])
+        logits = np.asarray(inputs @ head["weight"].T) + head["bias"]
+        return answers(logits, KINDS[fit.kind].answer, fit.labels)
     return _walk(head, inputs)
 
 
@@ -99,11 +98,29 @@ def _vectorizer(settings: Words, vocabulary: tuple[str, ...] | None = None) -> T
     )
 
 
+def _most_frequent(fit: Fit) -> tuple[dict[str, npt.NDArray[np.float32]], tuple[Check, ...]]:
+    """What a fit answers that looks at no text: frequencies of the labels, or the mean place on the scale."""
+    if KINDS[fit.kind].answer == "one":
+        counts = np.bincount(fit.targets.astype(np.int64), weights=fit.unit_weights, minlength=len(fit.labels))
+        shares = counts / counts.sum()
+    else:
+        means = np.average(fit.targets.reshape(-1, fit.outputs), axis=0, weights=fit.unit_weights)
+        shares = answers(np.log(means / (1 - means))[None], KINDS[fit.kind].answer, fit.labels)[0]
+    seen = int((shares > 0).sum())
+    return {"frequencies": shares.astype(np.float32)}, (
+        Check("saw every class", seen == fit.outputs, float(seen), f"= {fit.outputs}"),
+    )
+
+
 def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
-    """Weight [classes, features] and bias [classes] whose softmax is the model, for two classes too."""
+    """Weight [classes, features] and bias [classes] whose softmax is the model, for two classes too; where labels stand each
+    for itself, and of a place on a scale, a binary model each.
+    """
     from sklearn.linear_model import LogisticRegression
 
     assert isinstance(fit.objective, Logistic)
+    if KINDS[fit.kind].answer != "one":
+        return _binary_models(fit, inputs)
     classes = np.unique(fit.targets)
     weight = np.zeros((len(fit.labels), inputs.shape[1]))
     bias = np.full(len(fit.labels), ABSENT)
@@ -111,11 +128,35 @@ def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
         bias[classes[0]] = 0.0
         return {"weight": weight, "bias": bias}
     model = LogisticRegression(C=fit.objective.C, max_iter=2000)
-    model.fit(inputs, fit.targets, sample_weight=fit.row_weights)
+    model.fit(inputs, fit.targets, sample_weight=fit.unit_weights)
     if len(classes) == 2:  # scikit-learn keeps one row; the other class has logit 0
         weight[classes[1]], bias[classes] = model.coef_[0], (0.0, model.intercept_[0])
     else:
         weight[classes], bias[classes] = model.coef_, model.intercept_
+    return {"weight": weight, "bias": bias}
+
+
+def _binary_models(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
+    """Weight [outputs, features] and bias [outputs] of one logistic model an output. A target between 0 and 1 counts as both,
+    each with its share; an output that is always the same has no weights and the (smoothed) share of its rows.
+    """
+    from scipy import sparse
+    from sklearn.linear_model import LogisticRegression
+
+    assert isinstance(fit.objective, Logistic)
+    targets, rows = fit.targets.reshape(-1, fit.outputs).astype(float), fit.unit_weights
+    twice = (sparse.vstack if sparse.issparse(inputs) else np.concatenate)([inputs, inputs])
+    sides = np.repeat([1, 0], len(targets))
+    weight, bias = np.zeros((fit.outputs, inputs.shape[1])), np.zeros(fit.outputs)
+    for output in range(fit.outputs):
+        shares = np.concatenate([rows * targets[:, output], rows * (1 - targets[:, output])])
+        if min(shares[sides == 1].sum(), shares[sides == 0].sum()) == 0.0:
+            bias[output] = math.log((shares[sides == 1].sum() + 0.5) / (shares[sides == 0].sum() + 0.5))
+            continue
+        there = shares > 0
+        model = LogisticRegression(C=fit.objective.C, max_iter=2000)
+        model.fit(twice[there], sides[there], sample_weight=shares[there])
+        weight[output], bias[output] = model.coef_[0], model.intercept_[0]
     return {"weight": weight, "bias": bias}
 
 
@@ -127,7 +168,7 @@ def _prototypes(fit: Fit, inputs: npt.NDArray[np.float32]) -> dict[str, npt.NDAr
     vectors = inputs / np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), 1e-12)
     for label in np.unique(fit.targets):
         own = fit.targets == label
-        mean = np.average(vectors[own], axis=0, weights=fit.row_weights[own])
+        mean = np.average(vectors[own], axis=0, weights=fit.unit_weights[own])
         weight[label], bias[label] = mean / max(np.linalg.norm(mean), 1e-12) / fit.objective.temperature, 0.0
     return {"weight": weight, "bias": bias}
 
@@ -184,7 +225,7 @@ def _tree(fit: Fit, inputs: sparse.csr_matrix) -> dict[str, npt.NDArray[Any]]:
     # ties between equally good splits are broken by the seed of the draw
     state = seeds.number("init", fit.task, fit.draw, "tree") % 2**32
     model = DecisionTreeClassifier(max_depth=fit.objective.max_depth, random_state=state)
-    model.fit(inputs, fit.targets, sample_weight=fit.row_weights)
+    model.fit(inputs, fit.targets, sample_weight=fit.unit_weights)
     inner = model.tree_
     values = np.zeros((inner.node_count, len(fit.labels)))
     values[:, model.classes_] = inner.value[:, 0, :]
@@ -222,6 +263,8 @@ def _acted(fit: Fit, head: dict[str, npt.NDArray[Any]], inputs: Any) -> tuple[Ch
     if "weight" in head:
         norm = float(np.linalg.norm(head["weight"]))
         learned = Check("weights not zero", norm > 0.0, norm, "> 0")
+        if KINDS[fit.kind].answer != "one":
+            return (learned,)
         said = np.asarray(inputs @ head["weight"].T + head["bias"]).argmax(1)
     else:
         splits = float((head["left"] >= 0).sum())

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
-from lowres.data.rows import UNLABELLED, Rows
+from lowres.data.rows import Rows, Spread
+from lowres.kinds import KINDS
 from lowres.training.check import Check
 from lowres.training.picks import PseudoLabels, Resembling, Rules
 from lowres.training.recipe import (
@@ -111,6 +112,16 @@ class Fit:
         return not isinstance(self.start, Words) and not isinstance(self.objective, MostFrequent)
 
     @property
+    def kind(self) -> str:
+        """The kind of its rows, or of those of its ingredients."""
+        return self.parts[0].rows.kind if self.parts else self.ingredients[0].kind
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that its head gives: one a label, or one for the place on a scale."""
+        return 1 if KINDS[self.kind].answer == "value" else len(self.labels)
+
+    @property
     def needs_loop(self) -> bool:
         """Whether the plain engine trains and answers it, whichever engine was asked for."""
         return isinstance(self.adapter, LOOP_ADAPTERS) or isinstance(self.objective, MaskedLM)
@@ -144,12 +155,34 @@ class Fit:
         return [text for part in self.parts for text in part.rows.texts]
 
     @cached_property
-    def targets(self) -> npt.NDArray[np.int64]:
-        """Label positions of all rows, [rows]; of two views of a text its number; 0 where there is no label."""
+    def targets(self) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+        """What its units are, as ``Rows.targets`` says, [units] or [units, labels]; of two views of a text its number."""
         if isinstance(self.objective, SimCSE):
             return np.concatenate([np.arange(len(part.rows), dtype=np.int64) for part in self.parts])
-        position = {UNLABELLED: 0} | {label: index for index, label in enumerate(self.labels)}
-        return np.array([position[label] for part in self.parts for label in part.rows.labels], dtype=np.int64)
+        return np.concatenate([part.rows.targets(self.labels) for part in self.parts])
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Units of each row, [rows]."""
+        return np.concatenate([part.rows.sizes for part in self.parts])
+
+    @cached_property
+    def _units(self) -> Spread:
+        return Spread(self.sizes)
+
+    def spread(
+        self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The units of some rows and their weights: each unit of a row has the same share of the row's, [units] each."""
+        if self.units_are_rows:
+            return rows, weights
+        sizes = self.sizes[rows]
+        return self._units.units(rows), np.repeat(weights / sizes, sizes)
+
+    @property
+    def units_are_rows(self) -> bool:
+        """Whether each row has one answer."""
+        return KINDS[self.kind].unit == "text"
 
     @cached_property
     def part_of(self) -> npt.NDArray[np.int64]:
@@ -157,16 +190,13 @@ class Fit:
         return np.repeat(np.arange(len(self.parts)), [len(part.rows) for part in self.parts])
 
     @cached_property
-    def row_weights(self) -> npt.NDArray[np.float64]:
-        """Weight of each row for solvers that see all rows at once: mean 1, each part its share, [rows]."""
+    def unit_weights(self) -> npt.NDArray[np.float64]:
+        """Weight of each unit for solvers that see all at once: mean 1, each part its share, [units]."""
         shares = np.array([part.share for part in self.parts])
         shares = shares / shares.sum()
-        return np.concatenate(
-            [
-                np.full(len(part.rows), share * self.size / len(part.rows))
-                for part, share in zip(self.parts, shares, strict=True)
-            ]
-        )
+        units = [part.rows.units for part in self.parts]
+        total = sum(one for one, part in zip(units, self.parts, strict=True) if part.share)
+        return np.concatenate([np.full(one, share * total / one) for one, share in zip(units, shares, strict=True)])
 
     def decided(self, answers: Mapping[str, npt.NDArray[np.float32]]) -> tuple[Fit, tuple[Check, ...]]:
         """This fit with the rows that other fits or rules decided on, and the checks of what they decided.
@@ -213,6 +243,7 @@ class Fit:
             "objective": {type(self.objective).__name__: asdict(self.objective)},
             "adapter": None if self.adapter is None else {type(self.adapter).__name__: asdict(self.adapter)},
             "recipe": self._recipe_spec(),
+            **({} if KINDS[self.kind].single else {"kind": self.kind}),
             **({"replica": self.replica} if self.replica else {}),
             **({"ingredients": [one.content for one in self.ingredients]} if self.ingredients else {}),
         }
@@ -256,7 +287,7 @@ class Fit:
         the same batches.
 
         Every part gives its share of the rows of a batch, in passes over its own rows without replacement; both views of
-        a text come together.
+        a text come together. The rows of a part weigh the same, those of words as much as they have words.
         """
         rng = seeds.generator("order", self.content, self.draw)
         if isinstance(self.objective, SimCSE):
@@ -275,10 +306,19 @@ class Fit:
         return [
             (
                 np.concatenate([stream[step * take : (step + 1) * take] for stream, take, _ in streams]),
-                np.concatenate([np.full(take, weight / take) for _, take, weight in streams]),
+                np.concatenate(
+                    [self._weighed(stream[step * take : (step + 1) * take], weight) for stream, take, weight in streams]
+                ),
             )
             for step in range(self.steps)
         ]
+
+    def _weighed(self, rows: npt.NDArray[np.int64], weight: float) -> npt.NDArray[np.float64]:
+        """The weight of a part on the rows that it gives to a batch."""
+        if self.units_are_rows:
+            return np.full(len(rows), weight / len(rows))
+        sizes = self.sizes[rows]
+        return np.asarray(weight * sizes / sizes.sum())
 
     def _views(self, rng: np.random.Generator) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
         rows = len(self.parts[0].rows)
@@ -353,11 +393,13 @@ class Engine(Protocol):
     def features(
         self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]."""
+        """Vectors of the frozen backbone, or ``under`` the adapter of a trained fit, one a text or, where the texts are
+        lists of words, one a word, [units, hidden].
+        """
         ...
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Probabilities, [texts, classes]."""
+        """Answers as of ``heads.answers``, [units, outputs]."""
         ...
 
     def adapter_config(self, fit: Fit) -> dict[str, Any] | None:

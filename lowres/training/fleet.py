@@ -17,13 +17,16 @@ import torch
 from torch import Tensor
 
 from lowres import seeds
+from lowres.data.rows import Spread
 from lowres.data.sources import cache_dir
 from lowres.data.tokens import TokenArray, Tokens
 from lowres.errors import FitError, UserError
+from lowres.kinds import KINDS, is_words
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
 from lowres.models.device import numerics
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
+from lowres.models.pooling import at_words, lengthened
 from lowres.training.acted import gradient_checks, logged
 from lowres.training.beginning import beginning, discriminator_shapes
 from lowres.training.fit import SCHEMA, Fit, Fitted, Tensors
@@ -93,14 +96,16 @@ class FleetEngine:
     def features(
         self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]; the adapter
-        is added to the weights first.
+        """Vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [units, hidden]; the adapter is added
+        to the weights first.
         """
         if self.packed is None or (under is not None and under[0].needs_loop):
             return self.loop.features(texts, recipe, under)
         lora = _carried(under[0]) if under is not None else None
         if under is not None and lora is not None:
             return self._features(self._with(lora, under[1]), texts, recipe, self._first(lora))
+        if texts and is_words(texts[0]):
+            return self._features(self.packed, texts, recipe)
         known, name = self._frozen, (recipe.max_length, recipe.normalise)
         missing = list(dict.fromkeys(text for text in texts if (*name, text) not in known))
         if len(known) > KEPT_VECTORS:
@@ -111,8 +116,8 @@ class FleetEngine:
         return np.array([known[(*name, text)] for text in texts], dtype=np.float32).reshape(len(texts), -1)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Probabilities of a trained fit, [texts, classes]."""
-        return encoder.probabilities(self.features(texts, fit.recipe, (fit, fitted)), fitted.head)
+        """Answers of a trained fit, [units, outputs]."""
+        return encoder.said(self.features(texts, fit.recipe, (fit, fitted)), fitted.head, fit.kind, fit.labels)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
@@ -131,7 +136,8 @@ class FleetEngine:
         """Fits of one adapter and length limit, longest first, as many as fill a training step."""
         shapes: dict[object, list[Fit]] = {}
         for fit in fits:
-            shapes.setdefault((fit.adapter, fit.objective, fit.recipe.max_length, fit.recipe.normalise), []).append(fit)
+            shape = (fit.adapter, fit.objective, fit.recipe.max_length, fit.recipe.normalise, KINDS[fit.kind])
+            shapes.setdefault(shape, []).append(fit)
         for alike in shapes.values():
             alike.sort(key=lambda fit: -fit.steps)
             group: list[Fit] = []
@@ -171,7 +177,7 @@ class FleetEngine:
         first = [self._start(fit, starts) for fit in group]
         stack = _Stack.of(first, self._places(lora), self.device, discriminator_shapes(group[0], self.backbone.hidden))
         lowest, scale = self._first(lora), lora.scale if lora else 1.0
-        schedules = [_Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), self.device) for fit in group]
+        schedules = [self._schedule(fit, lowest) for fit in group]
         history = np.full((2, group[0].steps, len(group)), np.nan)
         work = np.zeros(len(group))
         active = 0
@@ -184,13 +190,14 @@ class FleetEngine:
             tokens = [sum(len(row) for row in one.rows) for one in held]
             work[:active] += tokens
             pack = make_pack([len(row) for one in held for row in one.rows], self.device)
-            spans = make_spans([len(one.rows) for one in held], self.device, together=True)
+            spans = make_spans([len(one.targets) for one in held], self.device, together=True)
             stacked = Adapters(
                 stack.factors(leaves), scale, self._spans(tokens),
                 self._spans([len(one.rows) for one in held]),
             )  # fmt: skip
             x = torch.cat([row for one in held for row in one.rows]).float()
-            vectors = self._pooled(self.packed, x, pack, recipe.normalise, stacked, lowest)
+            words = None if held[0].words is None else [word for one in held for word in one.words or ()]
+            vectors = self._vectors(self.packed, x, pack, recipe.normalise, stacked, lowest, words)
             each, figure = losses(group[0].objective, _filled(vectors, spans, held), stack.heads(leaves))
             each.sum().backward()  # type: ignore[no-untyped-call]
             stack.step(leaves, step, group[:active])
@@ -202,6 +209,10 @@ class FleetEngine:
             _result(fit, before, after, history[:, : fit.steps, at], float(seconds[at]), scale)
             for at, (fit, before, after) in enumerate(zip(group, first, stack.fitted(group), strict=True))
         ]
+
+    def _schedule(self, fit: Fit, lowest: int) -> _Schedule:
+        firsts = None if fit.units_are_rows else self.tokens.firsts(fit.texts, fit.recipe.max_length)
+        return _Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), firsts, self.device)
 
     def _start(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
         """The adapter and head a fit starts from."""
@@ -267,9 +278,11 @@ class FleetEngine:
     def _features(
         self, model: PackedEncoder, texts: list[str], recipe: Recipe, first: int = 0
     ) -> npt.NDArray[np.float32]:
-        made = np.zeros((len(texts), self.backbone.hidden), dtype=np.float32)
         if not texts:
-            return made
+            return np.zeros((0, self.backbone.hidden), dtype=np.float32)
+        firsts = self.tokens.firsts(texts, recipe.max_length) if is_words(texts[0]) else None
+        spread = Spread([len(one) for one in firsts] if firsts else [1] * len(texts))
+        made = np.zeros((int(spread.sizes.sum()), self.backbone.hidden), dtype=np.float32)
         name = (recipe.max_length, tuple(texts))
         if name in self._sets:  # test texts come again with every fit
             self._sets[name] = self._sets.pop(name)
@@ -281,21 +294,33 @@ class FleetEngine:
         with torch.inference_mode():
             for batch in self._sets[name]:
                 x = torch.cat([below[place] for place in batch.places]) if first else model.embed(batch.ids)[batch.mask]
-                made[batch.places] = (
-                    self._pooled(model, x.float(), batch.pack, recipe.normalise, first=first).cpu().numpy()
-                )
+                words = [firsts[place] for place in batch.places] if firsts else None
+                vectors = self._vectors(model, x.float(), batch.pack, recipe.normalise, first=first, words=words)
+                made[spread.units(batch.places)] = vectors.cpu().numpy()
         return made
 
-    def _pooled(
-        self, model: PackedEncoder, x: Tensor, pack: Pack, normalise: bool, stacked: Adapters = NONE, first: int = 0
+    def _vectors(
+        self,
+        model: PackedEncoder,
+        x: Tensor,
+        pack: Pack,
+        normalise: bool,
+        stacked: Adapters = NONE,
+        first: int = 0,
+        words: Sequence[TokenArray] | None = None,
     ) -> Tensor:
-        """One vector a sequence in fp32, [sequences, hidden], from what goes into layer ``first``."""
+        """One vector a sequence in fp32, or one for each of its ``words`` (their first tokens), [units, hidden], from what
+        goes into layer ``first``.
+        """
+        if words is not None:
+            hidden = model.forward(x, pack, stacked, first=first)
+            return at_words(hidden, (np.cumsum(pack.lengths) - pack.lengths).tolist(), words)
         if self.backbone.pooling == "mean":
             hidden = model.forward(x, pack, stacked, first=first)
             vectors = torch.segment_reduce(hidden, "mean", lengths=torch.from_numpy(pack.lengths).to(hidden.device))
         else:
             vectors = model.forward(x, pack, stacked, first=first, only_first_token=True)
-        return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12) if normalise else vectors
+        return lengthened(vectors) if normalise else vectors
 
 
 @dataclass(frozen=True)
@@ -310,27 +335,32 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Held:
-    """What one fit brings to a step: embedded rows, targets and loss weights."""
+    """What one fit brings to a step: embedded rows, targets and loss weights of their units, and of rows that are lists of
+    words the first token of each word.
+    """
 
     rows: list[Tensor]
     targets: Tensor
     weights: Tensor
+    words: list[TokenArray] | None
 
 
 class _Schedule:
     """The batches of one fit, as tensors."""
 
-    def __init__(self, fit: Fit, rows: list[Tensor], device: str) -> None:
-        self._rows = rows
-        self._batches = [
-            (places, torch.from_numpy(fit.targets[places]).to(device), torch.from_numpy(weights).float().to(device))
-            for places, weights in fit.batches()
-        ]
+    def __init__(self, fit: Fit, rows: list[Tensor], firsts: list[TokenArray] | None, device: str) -> None:
+        self._rows, self._firsts = rows, firsts
+        self._batches = []
+        for places, weights in fit.batches():
+            units, shares = fit.spread(places, weights)
+            made = torch.from_numpy(fit.targets[units]).to(device), torch.from_numpy(shares).float().to(device)
+            self._batches.append((places, *made))
 
     def at(self, step: int) -> _Held:
         """What comes at a step."""
         places, targets, weights = self._batches[step]
-        return _Held([self._rows[place] for place in places], targets, weights)
+        words = None if self._firsts is None else [self._firsts[place] for place in places]
+        return _Held([self._rows[place] for place in places], targets, weights, words)
 
 
 @dataclass
@@ -421,7 +451,7 @@ class _Stack:
             for at, name in enumerate(self.places.values()):
                 adapter[name] = arrays[2 * at][number].copy()
                 adapter[name.replace(".lora_A.", ".lora_B.")] = arrays[2 * at + 1][number].copy()
-            classes = len(fit.labels)
+            classes = fit.outputs
             yield adapter, {"weight": arrays[-2][number, :classes].copy(), "bias": arrays[-1][number, :classes].copy()}
 
 
@@ -432,9 +462,9 @@ def _carried(fit: Fit) -> Carried | None:
 
 
 def _filled(vectors: Tensor, spans: Spans, held: Sequence[_Held]) -> Step:
-    """The rows of a step by fit; they lie one fit after another in ``vectors``, [rows, hidden]."""
+    """The units of a step by fit; they lie one fit after another in ``vectors``, [units, hidden]."""
     assert spans.places is not None
-    sizes = torch.tensor([len(one.rows) for one in held], device=vectors.device)
+    sizes = torch.tensor([len(one.targets) for one in held], device=vectors.device)
     return Step(
         vectors[spans.places],
         torch.nn.utils.rnn.pad_sequence([one.targets for one in held], batch_first=True),

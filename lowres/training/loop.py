@@ -66,15 +66,15 @@ class LoopEngine:
     def features(
         self, texts: list[str], recipe: Recipe, under: tuple[Fit, Fitted] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Pooled vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [texts, hidden]."""
+        """Vectors of the frozen backbone, or ``under`` the adapter of a trained fit, [units, hidden]."""
         adapted = self.adapted(under[0].adapter if under else None)
         if under:
             adapted.write(under[1].adapter)
         return self._features(adapted.model, texts, recipe)
 
     def predict(self, fit: Fit, fitted: Fitted, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Probabilities of a trained fit, [texts, classes]."""
-        return encoder.probabilities(self.features(texts, fit.recipe, (fit, fitted)), fitted.head)
+        """Answers of a trained fit, [units, outputs]."""
+        return encoder.said(self.features(texts, fit.recipe, (fit, fitted)), fitted.head, fit.kind, fit.labels)
 
     def adapter_config(self, fit: Fit) -> dict[str, object] | None:
         """PEFT's settings of a fit's adapter; None for a frozen backbone."""
@@ -144,6 +144,7 @@ class _Run:
         self.peaks = [fit.recipe.learning_rate, fit.recipe.head_learning_rate]
         self.optimizer = self._optimizer()
         self.arrays = engine.tokens.encode(fit.texts, fit.recipe.max_length)
+        self.firsts = None if fit.units_are_rows else engine.tokens.firsts(fit.texts, fit.recipe.max_length)
         self.targets = torch.from_numpy(fit.targets).to(engine.device)
 
     def step(self, step: int, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -188,7 +189,7 @@ class _Run:
         )
 
     def _loss(self, rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
-        """Loss of a batch over pooled vectors, and the figure of its objective."""
+        """Loss of a batch over the vectors of its units, and the figure of its objective."""
         import torch
 
         from lowres.training.objectives import Heads, Step, losses
@@ -198,9 +199,14 @@ class _Run:
             torch.from_numpy(part).to(engine.device) for part in engine.tokens.pad([self.arrays[row] for row in rows])
         )
         with encoder.autocast(engine.device, engine.precision):
-            vectors = encoder.pooled(self.adapted.model, ids, mask, engine.backbone.pooling, recipe.normalise)
+            if self.firsts is None:
+                vectors = encoder.pooled(self.adapted.model, ids, mask, engine.backbone.pooling, recipe.normalise)
+            else:
+                firsts = [self.firsts[row] for row in rows]
+                vectors = encoder.word_vectors(self.adapted.model, ids, mask, firsts)
+        units, weights = self.fit.spread(rows, weights)
         shares = torch.from_numpy(weights).to(vectors)[None]
-        now = Step(vectors[None], self.targets[rows][None], shares, torch.ones_like(shares, dtype=torch.bool))
+        now = Step(vectors[None], self.targets[units][None], shares, torch.ones_like(shares, dtype=torch.bool))
         absent = torch.zeros_like(self.bias[None], dtype=torch.bool)
         told = (self.discriminator[0][None], self.discriminator[1][None]) if self.discriminator else None
         (loss,), figure = losses(self.fit.objective, now, Heads(self.weight[None], self.bias[None], absent, told))

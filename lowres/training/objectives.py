@@ -31,8 +31,11 @@ class Heads:
 
 @dataclass(frozen=True)
 class Step:
-    """The rows of several fits, filled up to the longest: vectors [fits, rows, hidden] and, [fits, rows] each, targets,
-    weights (0 where a fit has no such row, or no label for it) and whether there is a row.
+    """The units (texts or words) of several fits, filled up to the longest: vectors [fits, rows, hidden] and, [fits, rows]
+    each, targets, weights (0 where a fit has no such row, or no label for it) and whether there is a row.
+
+    Targets are the positions of labels; with any number of labels a row 0 or 1 for each, [fits, rows, labels]; on a scale
+    the place between its ends, 0 … 1.
     """
 
     vectors: Tensor
@@ -53,8 +56,14 @@ def losses(objective: Objective, step: Step, heads: Heads) -> tuple[Tensor, Tens
 
 def _cross_entropy(_: object, step: Step, heads: Heads) -> tuple[Tensor, None]:
     logits = torch.baddbmm(heads.bias[:, None], step.vectors, heads.weight.transpose(1, 2))
-    logits = logits.masked_fill(heads.absent[:, None], float("-inf"))
-    each = functional.cross_entropy(logits.flatten(0, 1), step.targets.flatten(), reduction="none")
+    if step.targets.dtype == torch.long:
+        logits = logits.masked_fill(heads.absent[:, None], float("-inf"))
+        each = functional.cross_entropy(logits.flatten(0, 1), step.targets.flatten(), reduction="none")
+    else:
+        targets = step.targets if step.targets.dim() == logits.dim() else step.targets[..., None]
+        each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        there = ~heads.absent[:, None]
+        each = (each * there).sum(2) / there.sum(2)
     return (each.view(step.weights.shape) * step.weights).sum(1), None
 
 

@@ -128,7 +128,7 @@ class Recipe:
     max_length: int = 128
     """Tokens kept of a text; the rest is cut off and counted."""
     normalise: bool = True
-    """Whether the pooled vector is scaled to length 1 before the head."""
+    """Whether the pooled vector of a text is scaled to length 1 before the head; vectors of words never are."""
 
     def steps(self, rows: int) -> int:
         """Optimiser steps for a fit of so many rows."""

@@ -14,7 +14,7 @@ from lowres import settings
 from lowres.analysis.measure import difference_of, estimate_of
 from lowres.analysis.summary import Estimate, Part
 from lowres.errors import UserError
-from lowres.scoring.metrics import Metric, find_metric
+from lowres.scoring.metric import Metric
 from lowres.stats.paired import Comparison, compare
 from lowres.stats.variance import FEW_DRAWS, Quantity, interval
 from lowres.study.config import StudyConfig
@@ -100,7 +100,7 @@ class Tuned(Part):
 def tuned(search: Search, done: Searched, backbone: str) -> Tuned:
     """The result of a search; ``backbone`` is its name for people."""
     how, first, best = search.how, done.first, done.best
-    metric = find_metric(how.task.metric)
+    metric = how.task.measure
     certain = how.draws > 1 or how.by == "source-dev"
     found = _compared(done) if certain else None
     scores = [
@@ -197,7 +197,7 @@ def _sentence(search: Search, done: Searched, found: Comparison | None) -> str:
     begin += f"{first.candidate.method} {first.mean:.3f}"
     if found is None:
         return f"{begin}; {ONE_DRAW}"
-    metric = find_metric(how.task.metric)
+    metric = how.task.measure
     one = difference_of(found.difference, metric)
     end = f"; {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {found.verdict}"
     if found.minimum_detectable > metric.bounds[1] - metric.bounds[0]:

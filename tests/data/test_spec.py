@@ -114,7 +114,7 @@ def test_not_utf8() -> None:
 
 def test_every_shipped_task_is_valid_and_named_after_its_file() -> None:
     shipped = shipped_tasks()
-    assert len(shipped) == 12
+    assert len(shipped) == len(list(Path("tasks").glob("*.yaml"))) >= 13
     for name, path in shipped.items():
         spec = parse_spec(path.read_bytes(), name)
         assert spec.name == name

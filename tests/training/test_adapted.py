@@ -167,7 +167,7 @@ def plain_head(backbone: Backbone, fitted: Fitted) -> Any:
     """What the head alone would answer, had the adapter been lost."""
     from lowres.models import encoder
 
-    return encoder.probabilities(loop(backbone).features(TEXTS, RECIPE), fitted.head)
+    return encoder.said(loop(backbone).features(TEXTS, RECIPE), fitted.head)
 
 
 class TestBrokenOnPurpose:

@@ -107,8 +107,8 @@ def test_every_part_gives_its_share_of_every_batch() -> None:
         assert film.sum() == 4  # eight were wanted, four there are
         assert (~film).sum() == 8
         assert weights[film].sum() == pytest.approx(0.5)
-    assert both.row_weights[100:].sum() == pytest.approx(both.row_weights[:100].sum())
-    assert both.row_weights.mean() == pytest.approx(1.0)
+    assert both.unit_weights[100:].sum() == pytest.approx(both.unit_weights[:100].sum())
+    assert both.unit_weights.mean() == pytest.approx(1.0)
 
 
 def test_order_depends_on_draw_and_content_only() -> None:
