@@ -27,6 +27,7 @@ from lowres.methods.catalogue import METHODS
 from lowres.scoring.metrics import Metric, find_metric
 from lowres.stats import curves, paired, shift
 from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, group_sums, interval
+from lowres.study.label_sets import label_warnings
 from lowres.study.runner import Outcome
 
 Column = tuple[str, str | None, str, int | None]
@@ -231,7 +232,7 @@ def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
     """Labels that target-only would need, along its budgets up to the ceiling's."""
     plan, target = scores.outcome.plan, own[2]
     steps: list[tuple[int, Column]] = [
-        (budget * len(plan.task.labels), ("target-only", None, target, budget))
+        (budget * len(plan.task.labels_in(target)), ("target-only", None, target, budget))
         for budget in sorted(plan.config.shots)
         if budget
     ]
@@ -398,6 +399,7 @@ def _warnings(outcome: Outcome) -> list[str]:
     ]
     if len(plan.pairs) > 1:
         found.append("averages over pairs speak of these domains, not of domains in general")
+    found += label_warnings(plan.task, plan.origins, plan.test_rows)
     return [*found, *plan.task.findings.warnings]
 
 

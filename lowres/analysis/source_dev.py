@@ -44,7 +44,10 @@ class SourceDev:
         position = {label: place for place, label in enumerate(plan.task.labels)}
         truth = np.array([position[label] for label in rows.labels], dtype=np.int64)
         each = [
-            metric.score(truth, answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows))
+            metric.score(
+                truth,
+                answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows, plan.task.labels),
+            )
             for content in self.scores.columns[column].values()
         ]
         return float(np.mean(each))

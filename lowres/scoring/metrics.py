@@ -6,7 +6,7 @@ group of rows, and so its standard error, a subtraction instead of a new pass ov
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,17 @@ def find_metric(name: str) -> Metric:
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
     return METRICS[name]
+
+
+def widened(
+    probabilities: npt.NDArray[np.float32], labels: Sequence[str], among: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Probabilities over more labels, [rows, among]: 0 for those that a model has not seen."""
+    if tuple(labels) == tuple(among):
+        return probabilities
+    wide = np.zeros((len(probabilities), len(among)), dtype=probabilities.dtype)
+    wide[:, [among.index(label) for label in labels]] = probabilities
+    return wide
 
 
 def class_recall(targets: Targets, probabilities: Probabilities) -> Floats:

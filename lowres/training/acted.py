@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.models.heads import initial_head, softmax
+from lowres.training.beginning import first_head
 from lowres.training.check import Check
 from lowres.training.fit import Engine, Fit, Fitted, Tensors
 from lowres.training.recipe import (
@@ -122,15 +123,16 @@ def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted]
     texts = list(dict.fromkeys((*first, *own)))
     at = {text: place for place, text in enumerate(texts)}
     before, after = (engine.features(texts, under[0].recipe, under) for under in (start, (fit, fitted)))
-    fresh = initial_head(before.shape[1], len(fit.labels), fit.task, fit.draw)
+    hidden = before.shape[1]
+    given, fresh = first_head(fit, start[1], hidden), initial_head(hidden, len(fit.labels), fit.task, fit.draw)
     rows = [at[text] for text in first]
     taken, forgotten = (
         float(np.sum(weights * -np.log(np.maximum(_answers(before, head)[rows, targets], 1e-12))))
-        for head in (start[1].head, fresh)
+        for head in (given, fresh)
     )
     began = fitted.log[0]["loss"]
     nearer = abs(began - forgotten) - abs(began - taken)
-    change = float(np.abs(_answers(after, fitted.head) - _answers(before, start[1].head)).mean())
+    change = float(np.abs(_answers(after, fitted.head) - _answers(before, given)).mean())
     return (
         Check("first loss nearer to its start's than to a fresh head's", nearer > 0.0, nearer, "> 0"),
         Check("answers on its rows changed", change > LEAST_CHANGE, change, f"> {LEAST_CHANGE}"),

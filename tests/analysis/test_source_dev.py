@@ -32,7 +32,7 @@ def test_it_reads_the_source_alone_and_takes_the_best_there(
         means: dict[str, list[float]] = {}
         for cell, fit in plan.fits.items():
             if (cell.source, cell.target, cell.shots) == ("shop", one.target, one.shots):
-                kept = answer(fit, result.outcome.environment, result.engine, result.store, dev)
+                kept = answer(fit, result.outcome.environment, result.engine, result.store, dev, plan.task.labels)
                 said = [plan.task.labels[place] for place in kept.argmax(axis=1)]
                 means.setdefault(cell.method, []).append(f1_score(dev.labels, said, average="macro"))
         assert set(means) == {"source-only" if not one.shots else "source-then-target", "tfidf-joint"}
