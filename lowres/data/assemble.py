@@ -17,7 +17,7 @@ from lowres.data.rows import Rows
 from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
 from lowres.data.tables import Table, read_tables, unescape
-from lowres.errors import DataError, nearest, unknown_name
+from lowres.errors import DataError, nearest
 
 SPLITS: Final = {
     "train": "train",
@@ -82,9 +82,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
                 left_out += dropped
         texts = store.close()
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
-    for name in spec.values_by_domain:
-        if name not in domains:
-            raise unknown_name("domain", name, domains, hint="it stands under values_by_domain")
+    _names("domain", tuple(spec.values_by_domain), domains)
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
     labels = _names("label", spec.labels, (raw.label for raw in raws))

@@ -257,9 +257,7 @@ class Bench:
             return self.labels
         seen = set(start.labels) if isinstance(start, Fit) and start.has_head else set[str]()
         for part in parts:
-            if isinstance(part.by, PseudoLabels):
-                seen |= set(part.by.labels)
-            elif isinstance(part.by, Rules):
+            if isinstance(part.by, PseudoLabels | Rules):
                 seen |= set(part.by.labels)
             elif not part.rows.unlabelled:
                 seen |= set(self.labels_of.get(part.rows.domain, part.rows.labels))

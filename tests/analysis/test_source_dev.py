@@ -44,7 +44,7 @@ def test_it_reads_the_source_alone_and_takes_the_best_there(
         assert one.regret == pytest.approx(measured.max() - measured[one.picked])
 
     read: list[Rows] = []
-    monkeypatch.setattr(source_dev, "answer", lambda *given: read.append(given[-1]) or answer(*given))
+    monkeypatch.setattr(source_dev, "answer", lambda *given: read.append(given[4]) or answer(*given))
     monkeypatch.setattr(source_dev, "MOST_ROWS", 5)
     choices(result.scores, SourceDev(result.scores, result.engine, result.store))
     assert {(rows.domain, len(rows)) for rows in read} == {("shop", 5)}
