@@ -27,7 +27,7 @@ from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.models.lm_head import has_lm_head
 from lowres.results import StudyResult, check_folder, classifier, write_text
-from lowres.scoring.metrics import all_metrics
+from lowres.scoring.metrics import all_metrics, widened
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
 from lowres.study.protocol import targets_of
@@ -441,21 +441,28 @@ def rank_backbones(
     return rank(loaded, found, engine, rows, Recipe())
 
 
-def score(model: Classifier, rows: Rows) -> dict[str, object]:
+def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str, object]:
     """Every metric of a saved model on labelled rows.
+
+    Args:
+        model: Made for some of the labels.
+        rows: What it is scored on; a row whose label it has not seen counts as wrong.
+        labels: All labels of a task whose domains differ in them; none: the model has to know every label.
 
     Raises:
         UserError: The model knows other labels than the rows have, or there are no rows.
     """
-    unknown = sorted(set(rows.labels) - set(model.labels))
+    known = labels if set(model.labels) <= set(labels) and set(model.labels) & set(rows.labels) else model.labels
+    unknown = sorted(set(rows.labels) - set(known))
     if unknown or not len(rows):
         raise UserError(
             "the adapter was made for another label set" if unknown else f"no rows of {rows.domain} to score on",
             got=", ".join(unknown) or None,
             expected=", ".join(model.labels),
         )
-    targets = np.array([model.labels.index(label) for label in rows.labels], dtype=np.int64)
-    return all_metrics(targets, model.predict_proba(list(rows.texts)), model.labels)
+    targets = np.array([known.index(label) for label in rows.labels], dtype=np.int64)
+    probabilities = widened(model.predict_proba(list(rows.texts)), model.labels, known)
+    return all_metrics(targets, probabilities, tuple(known))
 
 
 def load(

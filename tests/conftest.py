@@ -165,6 +165,46 @@ def toy_task(toy_table: Path) -> Task:
     return load_task(toy_table)
 
 
+UNEVEN = """
+name: uneven
+labels: [negative, neutral, positive]
+label_sets: differ
+source: {kind: files, parts: [{path: uneven.csv}]}
+descriptions: {negative: bad and awful, neutral: it was so, positive: good and great}
+keywords: {negative: [bad, awful, poor], neutral: [meh], positive: [good, great, fine]}
+"""
+UNEVEN_LABELS = {
+    "shop": ("negative", "neutral", "positive"),
+    "film": ("negative", "positive"),
+    "chat": ("negative", "neutral"),
+}
+
+
+def uneven_rows(per_class: int = 40) -> list[dict[str, str]]:
+    """Rows of three domains of which only ``shop`` has every label; ``neutral`` has a word that no other has."""
+    return [
+        {"text": f"meh {thing} {number}" if label == "neutral" else toy_text(domain, label, number), "label": label, "domain": domain}
+        for domain, labels in UNEVEN_LABELS.items()
+        for label in labels
+        for number in range(per_class)
+        for thing in [THINGS[domain][number % 4]]
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def uneven_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task file whose domains differ in labels."""
+    folder = tmp_path_factory.mktemp("uneven")
+    write_table(folder / "uneven.csv", uneven_rows())
+    (folder / "uneven.yaml").write_text(UNEVEN, encoding="utf-8")
+    return folder / "uneven.yaml"
+
+
+@pytest.fixture(scope="session")
+def uneven_task(uneven_file: Path) -> Task:
+    return load_task(uneven_file)
+
+
 @pytest.fixture(scope="session")
 def hinted_task(toy_task: Task) -> Task:
     """The tiny task with descriptions and keywords, as of a task file."""

@@ -60,7 +60,7 @@ class Bills:
                 row
                 for fit in chain
                 for part in fit.parts
-                if part.rows.domain == target and fit.labels == plan.task.labels and not part.rows.unlabelled
+                if part.rows.domain == target and set(fit.labels) <= set(plan.task.labels) and not part.rows.unlabelled
                 for row in part.rows.ids
             }
         )

@@ -139,11 +139,23 @@ def words(outcome: Outcome) -> list[Word]:
         word
         for source, target in outcome.plan.pairs
         if len(task.domains[target].train)
-        for word in _words(counted(source), counted(target), task.labels)
+        for word in _words(counted(source), counted(target), _common(outcome, source, target))
     ]
 
 
+def _common(outcome: Outcome, source: str, target: str) -> tuple[str, ...]:
+    """The labels that both have: for another one no word can speak otherwise in the target."""
+    task, members = outcome.plan.task, outcome.plan.origins.members(source)
+    known = {label for name in members for label in task.labels_in(name)}
+    return tuple(label for label in task.labels_in(target) if label in known)
+
+
 def _words(source: Rows, target: Rows, labels: Sequence[str]) -> list[Word]:
+    source, target = (
+        rows.take([place for place, label in enumerate(rows.labels) if label in labels]) for rows in (source, target)
+    )
+    if len(labels) < 2 or not len(source) or not len(target):
+        return []
     names, parts = word_counts(source.texts, target.texts)
     if len(names) < 2:
         return []

@@ -276,6 +276,8 @@ class Evidence(BaseModel):
     notes: list[str] = []
     classes: int | None = None
     """Labels that the task has, by which ``reaches`` divides."""
+    classes_in: dict[str, int] = {}
+    """Labels of each target, where domains differ in them."""
     seal: str = ""
     """Of the content and of the study it was made for."""
 

@@ -65,4 +65,6 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
             raise
         except Exception as error:  # whatever its kind: the part is missing, the results are not
             notes.append(f"{name} could not be made: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return Evidence.model_validate({**found, "notes": notes, "classes": outcome.plan.task.counted})
+    task, targets = outcome.plan.task, outcome.plan.targets
+    own = {target: len(task.labels_of[target]) for target in targets if target in task.labels_of}
+    return Evidence.model_validate({**found, "notes": notes, "classes": task.counted, "classes_in": own})

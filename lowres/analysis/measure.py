@@ -28,6 +28,7 @@ from lowres.methods.catalogue import METHODS
 from lowres.scoring.metric import Metric
 from lowres.stats import curves, paired, shift
 from lowres.stats.variance import FEW_DRAWS, Block, Interval, block, combine, group_sums, interval
+from lowres.study.label_sets import label_warnings
 from lowres.study.runner import Outcome
 
 Column = tuple[str, str | None, str, int | None]
@@ -234,7 +235,7 @@ def _labels_saved(scores: Scores, own: Column) -> Estimate | None:
     if not KINDS[plan.task.kind].single:
         return None  # a budget is no number of labels there
     steps: list[tuple[int, Column]] = [
-        (budget * len(plan.task.labels), ("target-only", None, target, budget))
+        (budget * len(plan.task.labels_in(target)), ("target-only", None, target, budget))
         for budget in sorted(plan.config.shots)
         if budget
     ]
@@ -401,6 +402,7 @@ def _warnings(outcome: Outcome) -> list[str]:
     ]
     if len(plan.pairs) > 1:
         found.append("averages over pairs speak of these domains, not of domains in general")
+    found += label_warnings(plan.task, plan.origins, plan.test_rows)
     return [*found, *plan.task.findings.warnings]
 
 

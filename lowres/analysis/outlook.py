@@ -113,7 +113,8 @@ def look_ahead(outcome: Outcome, engine: Engine, store: Store, backbone: str, ta
 
 
 def _answers(outcome: Outcome, engine: Engine, store: Store, content: str, rows: Rows) -> npt.NDArray[np.float32]:
-    return answer(outcome.plan.distinct[content], outcome.environment, engine, store, rows)
+    plan = outcome.plan
+    return answer(plan.distinct[content], outcome.environment, engine, store, rows, plan.task.labels)
 
 
 def _sentences(inside: list[Inside], forecasts: list[Forecast]) -> Iterator[str]:

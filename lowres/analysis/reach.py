@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ class _Question:
 
     task: str
     metric: str
-    classes: int
+    classes: Mapping[str, int]
+    """Labels of each target."""
     wanted: Wanted
 
     def answer(
@@ -36,15 +38,15 @@ class _Question:
         """Of one learning curve against labels; the arrays are those of ``measured``. A budget of ``most`` labels is the
         ceiling, of which it says nothing that it is enough.
         """
-        x = [point.x for point in points]
-        enough = next((point.x / self.classes for point in points if point.mean >= score and point.x < most), None)
+        method, source, target = place
+        assert target is not None
+        x, classes = [point.x for point in points], self.classes[target]
+        enough = next((point.x / classes for point in points if point.mean >= score and point.x < most), None)
         found = laws.Reached(reason=laws.refusal(x, len(draws)))
         if found.reason is None:
             top = find_metric(self.metric).bounds[1]
             found = refit(x, draws, tests, self.task, place, "labels", top).reach(score, LEVEL)
-        labels, low, high = (None if one is None else one / self.classes for one in (found.x, found.low, found.high))
-        method, source, target = place
-        assert target is not None
+        labels, low, high = (None if one is None else one / classes for one in (found.x, found.low, found.high))
         return Reach(
             method=method, source=source, target=target, wanted=self.wanted, score=score, labels=labels, low=low,
             high=high, measured=enough, reason=found.reason,
@@ -65,7 +67,8 @@ def near_ceiling(scores: Scores, bills: Bills) -> list[Reach]:
     shift in both does not widen the band, and what the ceiling varies with the draw does.
     """
     task, cap, found = scores.outcome.plan.task, scores.outcome.plan.row_cap, list[Reach]()
-    question = _Question(task.name, task.metric, task.counted, "ceiling less a point")
+    classes = {target: task.counted_in(target) for target in scores.outcome.plan.targets}
+    question = _Question(task.name, task.metric, classes, "ceiling less a point")
     wanted = {
         target: float(blocks[0].theta.mean()) - POINT
         for target in scores.outcome.plan.targets
@@ -113,7 +116,8 @@ def with_asked(evidence: Evidence, summary: Summary, score: float) -> Evidence:
             expected="a method with shots above 0 in the study",
             hint="run it with three budgets or more, such as --shots 8,32,128",
         )
-    question = _Question(study.task, study.metric, evidence.classes, "asked")
+    classes = dict.fromkeys(study.targets, evidence.classes) | evidence.classes_in
+    question = _Question(study.task, study.metric, classes, "asked")
     asked = [
         question.answer(
             (law.method, law.source, law.target), law.points, np.array(law.draws), np.array(law.tests), score

@@ -42,7 +42,10 @@ class SourceDev:
         plan, metric = outcome.plan, outcome.plan.task.measure
         wanted = truth(rows, plan.task.labels)
         each = [
-            metric.score(wanted, answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows))
+            metric.score(
+                wanted,
+                answer(plan.distinct[content], outcome.environment, self.engine, self.store, rows, plan.task.labels),
+            )
             for content in self.scores.columns[column].values()
         ]
         return float(np.mean(each))

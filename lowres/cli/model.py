@@ -99,7 +99,7 @@ def evaluate(
         say(line)
     domain = loaded.domain(on)
     rows = domain.test if split == "test" else domain.dev
-    found = score(load(adapter, backbone=backbone), rows)
+    found = score(load(adapter, backbone=backbone), rows, loaded.labels if loaded.labels_of else ())
     put(
         dumps(
             {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},

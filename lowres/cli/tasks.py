@@ -144,6 +144,8 @@ def tasks_check(
     counts, screen = check_counts(task), console(WIDE_SCREEN)
     put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
     screen.print(_sizes(task, counts))
+    if task.labels_of:
+        screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
     for line in _known(task):
         put(line)
@@ -174,6 +176,22 @@ def _sizes(task: Task, counts: Counts) -> Table:
             table.add_row(Text(plain(name)), split, *_row(len(part), rows, few))
     total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
     table.add_row("all", "", *_row(sum(wholes), total, few))
+    return table
+
+
+def _labels_by_domain(task: Task, counts: Counts) -> Table:
+    """Rows of every label in every domain, all parts together; a dash where there are none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("label", box=None, pad_edge=False)
+    for domain in task.domains:
+        table.add_column(Text(plain(domain)), justify="right")
+    for label in task.labels:
+        sizes = [
+            sum(one.rows for one in counts.sizes if (one.domain, one.label) == (name, label)) for name in task.domains
+        ]
+        table.add_row(Text(plain(label)), *(str(size) if size else "–" for size in sizes))
     return table
 
 

@@ -83,6 +83,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
                 left_out += dropped
         texts = store.close()
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
+    _names("domain", tuple(spec.values_by_domain), domains)
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
     if spec.range is not None:
@@ -92,7 +93,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
         _check_parts(raws, labels)
     else:
         labels = _names("label", spec.labels, (raw.label for raw in raws))
-        _check_labels(raws, labels, domains, wanted)
+        _check_labels(spec, raws, labels, domains, wanted)
     return Assembled(
         labels,
         {
@@ -121,7 +122,7 @@ def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tu
     rows: list[Raw] = []
     dropped: Counter[str] = Counter()
     for place, line in enumerate(table.lines):
-        known = meaning(raw_labels[place], line)
+        known = meaning(raw_labels[place], line, domains[place])
         domain = (known[1] if known else None) or domains[place]
         if known is None:
             dropped[domain or "(none)"] += 1
@@ -176,10 +177,10 @@ def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
     return [join_words(unescape(word, times) if times else word for word in words) for words in rows]
 
 
-def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, str | None] | None]:
-    """Value of the label column → label and perhaps domain; None leaves the row out."""
+def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int, str | None], tuple[str, str | None] | None]:
+    """Value of the label column, line and domain → label and perhaps domain; None leaves the row out."""
 
-    def by_band(value: str, line: int) -> tuple[str, str | None] | None:
+    def by_band(value: str, line: int, _: str | None) -> tuple[str, str | None] | None:
         try:
             number = float(value)
         except ValueError:
@@ -188,11 +189,16 @@ def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, st
             raise DataError(f"{table.name}, line {line}: {value!r} is no number", expected="a number to put in a band")
         return next(((band.label, None) for band in spec.bands if band.holds(number)), None)
 
-    def by_value(value: str, line: int) -> tuple[str, str | None] | None:
+    def by_value(value: str, line: int, domain: str | None) -> tuple[str, str | None] | None:
+        if domain in spec.values_by_domain:
+            label = spec.values_by_domain[domain].get(value)
+            return None if label is None else (label, None)
+        if not spec.values:
+            return value, None
         meaning = spec.values.get(value)
         return (meaning.label, meaning.domain) if meaning else None
 
-    def by_range(value: str, line: int) -> tuple[str, str | None] | None:
+    def by_range(value: str, line: int, _: str | None) -> tuple[str, str | None] | None:
         assert spec.range is not None
         low, high = spec.range
         try:
@@ -207,7 +213,7 @@ def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, st
             )
         return f"{number:.10g}", None
 
-    def by_type(value: str, line: int) -> tuple[str, str | None] | None:
+    def by_type(value: str, line: int, _: str | None) -> tuple[str, str | None] | None:
         made = [_renamed(one, spec) for one in words_of(value)]
         return join_words(made if spec.type == "tokens" else sorted({one for one in made if one})), None
 
@@ -217,9 +223,7 @@ def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int], tuple[str, st
         return by_type
     if spec.bands:
         return by_band
-    if spec.values:
-        return by_value
-    return lambda value, line: (value, None)
+    return by_value
 
 
 def _renamed(name: str, spec: TaskSpec) -> str:
@@ -304,7 +308,9 @@ def _names(kind: str, listed: tuple[str, ...], found: Iterable[str]) -> tuple[st
     return listed
 
 
-def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...], wanted: Collection[str]) -> None:
+def _check_labels(
+    spec: TaskSpec, raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...], wanted: Collection[str]
+) -> None:
     for raw in raws:
         if raw.label not in labels:
             close = nearest(raw.label, labels)
@@ -318,13 +324,14 @@ def _check_labels(raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, 
         raise DataError("all rows have one label", got=", ".join(labels) or "no rows", expected="two labels or more")
     by_domain = {domain: sorted({raw.label for raw in raws if raw.domain == domain}) for domain in domains}
     for domain, found in by_domain.items():
-        if len(found) < len(labels) and (domain in wanted or not wanted):
+        if spec.label_sets == "same" and len(found) < len(labels) and (domain in wanted or not wanted):
             missing = ", ".join(repr(label) for label in labels if label not in found)
             raise DataError(
                 f"labels differ between domains: domain {domain!r} has no row of {missing}",
                 got="; ".join(f"{name}: {', '.join(names)}" for name, names in by_domain.items()),
                 expected="the same names in every domain",
-                hint="rename labels under values: or choose domains under domains: in a task file",
+                hint="in a task file: rename labels under values:, choose domains under domains:, or, where they differ "
+                "on purpose, label_sets: differ",
             )
 
 

@@ -249,6 +249,8 @@ class TaskSpec(_Strict):
     """Empty: that of the kind."""
     labels: tuple[str, ...] = ()
     """In this order; empty: those that occur, sorted. Of words their tags."""
+    label_sets: Literal["same", "differ"] = "same"
+    """Whether every domain has rows of every label, or each has some of those that are listed."""
     range: tuple[float, float] | None = None
     """Ends of the scale of a regression."""
     domains: tuple[str, ...] = ()
@@ -258,6 +260,8 @@ class TaskSpec(_Strict):
     columns: Columns = Columns()
     bands: tuple[Band, ...] = ()
     values: dict[str, Meaning] = {}
+    values_by_domain: dict[str, dict[str, str]] = {}
+    """Of a domain that writes labels in its own way: value → label, in place of ``values``."""
     descriptions: dict[str, str] = {}
     """A sentence for each of some labels, known before any row is seen."""
     keywords: dict[str, tuple[str, ...]] = {}
@@ -285,6 +289,15 @@ class TaskSpec(_Strict):
             raise ValueError("bands overlap: a number would have two labels")
         if self.bands and self.values:
             raise ValueError("bands and values exclude each other")
+        if self.values_by_domain and (self.bands or any(meaning.domain for meaning in self.values.values())):
+            raise ValueError(
+                "values_by_domain goes with domains that the rows name: not with bands, nor values with domains"
+            )
+        strangers = sorted(set(self.values_by_domain) - set(self.domains))
+        if self.domains and strangers:
+            raise ValueError(f"values_by_domain: no such domain in domains: {', '.join(strangers)}")
+        if self.label_sets == "differ" and not self.labels:
+            raise ValueError("label_sets: differ needs the list labels, so that no slip of spelling becomes a label")
         for what, names in (("labels", self.labels), ("domains", self.domains)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} holds a name twice")
@@ -302,6 +315,7 @@ class TaskSpec(_Strict):
         if self.columns.label_separator is not None and self.type != "multilabel":
             raise ValueError("columns.label_separator goes with type: multilabel")
         used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
+        used |= {label for own in self.values_by_domain.values() for label in own.values()}
         if self.type != "tokens" and self.labels and not used <= set(self.labels):
             raise ValueError(f"no such label in labels: {', '.join(sorted(used - set(self.labels)))}")
         faults = list(hint_faults(self.labels, self.descriptions, self.keywords))

@@ -54,6 +54,11 @@ class Domain:
     dev: Rows
     test: Rows
 
+    @cached_property
+    def present(self) -> frozenset[str]:
+        """The labels that it has rows of."""
+        return frozenset(label for rows in (self.train, self.dev, self.test) for label in rows.labels)
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -102,6 +107,10 @@ class Task:
         """Classes of which a budget of shots counts rows: the labels, or 1 where it counts rows in all."""
         return len(self.labels) if KINDS[self.kind].single else 1
 
+    def counted_in(self, domain: str) -> int:
+        """The same of one domain."""
+        return len(self.labels_in(domain)) if KINDS[self.kind].single else 1
+
     def check(self) -> None:
         """Raises what ``measure`` raises, before anything else is done."""
         _ = self.measure
@@ -115,6 +124,20 @@ class Task:
         ]
         kind = [] if self.kind == "classification" else [self.kind]
         return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts, *kind)
+
+    @cached_property
+    def labels_of(self) -> Mapping[str, tuple[str, ...]]:
+        """The labels that each domain has rows of, in the order of ``labels``; nothing where all have the same."""
+        if self.spec.label_sets == "same":
+            return {}
+        return {
+            name: tuple(label for label in self.labels if label in domain.present)
+            for name, domain in self.domains.items()
+        }
+
+    def labels_in(self, domain: str) -> tuple[str, ...]:
+        """The labels of one domain: those of the task, unless it says that they differ."""
+        return self.labels_of.get(domain, self.labels)
 
     @cached_property
     def hints(self) -> Hints:
@@ -349,24 +372,29 @@ def _build(
         *(found.warnings if found else ()),
         *lookalikes("label", assembled.labels),
         *lookalikes("domain", domains),
-        *_warnings(domains.values(), assembled),
+        *_warnings(domains.values(), assembled, spec.label_sets == "differ"),
     )
     findings = Findings((*assembled.left_out, *prepared.findings), warnings)
     notes, columns = (found.notes, found.arguments()) if found else ((), {})
     return Task(spec, assembled.labels, domains, findings, notes, columns)
 
 
-def _warnings(domains: Iterable[Domain], assembled: Assembled) -> tuple[str, ...]:
-    """What keeps a domain from some part in a study; a study that asks for that part refuses."""
+def _warnings(domains: Iterable[Domain], assembled: Assembled, differ: bool) -> tuple[str, ...]:
+    """What keeps a domain from some part in a study; a study that asks for that part refuses. Where label sets ``differ``,
+    in one sentence the labels that a domain has no rows of.
+    """
     found = []
     for domain in domains:
+        labels = assembled.labels
+        if differ:
+            if lacking := [repr(label) for label in labels if label not in domain.present]:
+                found.append(f"domain {domain.name!r} has no rows of class {', '.join(lacking)}")
+            labels = tuple(label for label in labels if label in domain.present)
         for part, rows in (("train", domain.train), ("test", domain.test)):
             if not len(rows):
                 found.append(f"domain {domain.name!r} has no {part} rows")
                 continue
             present = rows.by_label()
-            missing = [
-                label for label in assembled.labels if label not in present and KINDS[rows.kind].answer != "value"
-            ]
+            missing = [label for label in labels if label not in present and KINDS[rows.kind].answer != "value"]
             found += [f"domain {domain.name!r} has no {part} rows of class {label!r}" for label in missing]
     return tuple(found)

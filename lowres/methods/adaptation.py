@@ -6,7 +6,6 @@ from lowres.data.views import with_deletions
 from lowres.methods.cell import Bench, shared
 from lowres.methods.transfer import joint, mixed
 from lowres.training.fit import Fit, Part
-from lowres.training.picks import PseudoLabels
 from lowres.training.recipe import MaskedLM, Objective
 
 HELD_OUT = 0.1
@@ -16,9 +15,7 @@ HELD_OUT = 0.1
 def self_train(bench: Bench) -> Fit:
     """A joint fit labels the target rows it is surest of, as many of each class, and learns from them and the shots (a:2009.11538)."""
     teacher, share = joint(bench), bench.settings.method.self_train.share
-    return bench.fit(
-        [*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(teacher, share))], start=teacher
-    )
+    return bench.fit([*bench.target_shots, bench.guessed(teacher, share)], start=teacher)
 
 
 def tapt(bench: Bench) -> Fit:

@@ -14,7 +14,7 @@ from lowres.data.rows import Rows
 from lowres.errors import UserError
 from lowres.methods.settings import MethodSettings
 from lowres.training.fit import Fit, Part
-from lowres.training.picks import Rules
+from lowres.training.picks import PseudoLabels, Rules
 from lowres.training.recipe import BY_GRADIENT, Adapter, Average, CrossEntropy, LoRA, Objective, Recipe, Words
 
 
@@ -74,6 +74,8 @@ class Bench:
     """What the task file says of the labels."""
     held_out: frozenset[str] = frozenset()
     """Ids of shots that a fit is scored on: it sees them neither with nor without their labels."""
+    labels_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The labels of each domain, where domains differ in them: a fit has those that it has seen."""
 
     @property
     def source_train(self) -> tuple[Part, ...]:
@@ -116,6 +118,12 @@ class Bench:
             )
         return pool.take(places)
 
+    def guessed(self, teacher: Fit, share: float = PseudoLabels.share) -> Part:
+        """U, labelled by another fit; where domains differ in labels, with those of the shots alone."""
+        own = self.labels_of.get(self.cell.target, ()) if self.cell.shots else ()
+        among = () if set(teacher.labels) <= set(own) else own
+        return Part(self.target_unlabelled, by=PseudoLabels(teacher, share, among))
+
     @property
     def label_texts(self) -> tuple[Part, ...]:
         """Names: one text a label, its description in the task file or its name in words."""
@@ -139,7 +147,7 @@ class Bench:
         rows = self.target_unlabelled
         rules = Rules.read(self.hints, rows, self.labels, [part.rows for part in self.target_shots])
         unmet = [label for label in self.labels if label not in rules.labels]
-        if unmet:
+        if unmet and not (self.labels_of and len(self.labels) - len(unmet) > 1):
             raise UserError(
                 f"{self.cell.method}: the keywords of {', '.join(unmet)} label no unlabelled row of {rows.domain}",
                 got=f"{len(rows)} rows in draw {self.cell.draw}, {rules.coverage:.0%} of them with a keyword",
@@ -197,7 +205,7 @@ class Bench:
             start: Another fit, or words; None: the backbone.
             objective: None: cross-entropy. Those without gradients leave the backbone, or the adapter of the start, as it is.
             adapter: None: the study's.
-            labels: None: those of the task.
+            labels: None: those of the task; where its domains differ in them, those that this fit has seen.
             draw: None: the cell's own; for a stage that all draws share, a fixed one.
             changes: Fields of the recipe that differ from the study's.
         """
@@ -207,7 +215,7 @@ class Bench:
             adapter = start.adapter
         return Fit(
             parts=tuple(parts),
-            labels=labels or self.labels,
+            labels=labels or self._seen(parts, start),
             task=self.cell.task,
             draw=self.cell.draw if draw is None else draw,
             start=start,
@@ -232,7 +240,7 @@ class Bench:
         times = len(ingredients) if of == "update" else 1
         return Fit(
             parts=(),
-            labels=self.labels,
+            labels=tuple(label for label in self.labels if any(label in one.labels for one in ingredients)),
             task=self.cell.task,
             draw=self.cell.draw,
             objective=Average(tuple(weights) or (1 / len(ingredients),) * len(ingredients), of),
@@ -240,6 +248,20 @@ class Bench:
             recipe=first.recipe,
             ingredients=tuple(ingredients),
         )
+
+    def _seen(self, parts: Sequence[Part], start: Fit | Words | None) -> tuple[str, ...]:
+        """Labels of the domains whose labelled rows these are, or that other fits or rules give, and of the head that goes
+        on; all where nothing is labelled. No row's own label is looked at.
+        """
+        if not self.labels_of:
+            return self.labels
+        seen = set(start.labels) if isinstance(start, Fit) and start.has_head else set[str]()
+        for part in parts:
+            if isinstance(part.by, PseudoLabels | Rules):
+                seen |= set(part.by.labels)
+            elif not part.rows.unlabelled:
+                seen |= set(self.labels_of.get(part.rows.domain, part.rows.labels))
+        return tuple(label for label in self.labels if label in seen) or self.labels
 
     def domain_texts(self, domain: str) -> Rows:
         """Rows of a domain without their labels, up to the row cap, the same ones in every draw."""

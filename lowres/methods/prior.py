@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lowres.methods.cell import Bench
-from lowres.training.fit import Fit, Part
-from lowres.training.picks import PseudoLabels
+from lowres.training.fit import Fit
 from lowres.training.recipe import Prototypes
 
 
@@ -17,4 +16,4 @@ def label_names(bench: Bench) -> Fit:
 def keywords(bench: Bench) -> Fit:
     """LoRA on rows that keywords label, then anew on the shots and the rows that this fit is surest of (after a:2010.07835)."""
     weak = bench.fit([bench.ruled])
-    return bench.fit([*bench.target_shots, Part(bench.target_unlabelled, by=PseudoLabels(weak))])
+    return bench.fit([*bench.target_shots, bench.guessed(weak)])

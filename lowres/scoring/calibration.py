@@ -36,9 +36,9 @@ def temperature(targets: Targets, probabilities: Probabilities) -> float:
 
 
 def scaled(probabilities: Probabilities, temperature: float) -> Floats:
-    """Probabilities at a temperature, [rows, classes]; the most probable class stays."""
+    """Probabilities at a temperature, [rows, classes]; the most probable class stays, and so does one that cannot be (0)."""
     logits = np.log(np.clip(probabilities.astype(np.float64), _LEAST, 1.0)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True)) * (probabilities > 0)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from lowres.errors import UserError, unknown_name
 from lowres.kinds import entities
@@ -96,6 +97,17 @@ def find_metric(name: str, kind: str | None = None, labels: Sequence[str] = ()) 
             hint="metric: accuracy scores tags of single words",
         )
     return replace(metrics[name], statistics=partial(tagging.span_counts, tuple(labels)))
+
+
+def widened(
+    probabilities: npt.NDArray[np.float32], labels: Sequence[str], among: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Probabilities over more labels, [rows, among]: 0 for those that a model has not seen."""
+    if tuple(labels) == tuple(among):
+        return probabilities
+    wide = np.zeros((len(probabilities), len(among)), dtype=probabilities.dtype)
+    wide[:, [among.index(label) for label in labels]] = probabilities
+    return wide
 
 
 def class_recall(targets: Targets, probabilities: Probabilities) -> Floats:

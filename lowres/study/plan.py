@@ -19,6 +19,7 @@ from lowres.kinds import KINDS
 from lowres.methods.catalogue import METHODS, REFERENCES, find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.study.config import StudyConfig
+from lowres.study.label_sets import check_common, label_faults
 from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
 from lowres.training.recipe import AllWeights
@@ -246,6 +247,7 @@ def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
         )
     origins = find_origins(config.protocol, known, sources, targets)
     _check_domains(task, sources, targets, config.limit)
+    check_common(task, origins, origins.pairs, any(config.shots))
     domains = dict.fromkeys((*sources, *targets))
     cap = row_cap(config, task, domains)
     origins.check(cap)
@@ -254,7 +256,9 @@ def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
     fits = {}
     train = {name: task.domains[name].train for name in domains}
     for cell in _cells(config, task, origins, methods):
-        bench = Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
+        bench = Bench(
+            cell, train, task.labels, shared, origins.domains, origins.sets, task.hints, labels_of=task.labels_of
+        )
         fits[cell] = find_method(cell.method).expression(bench)
     return Plan(config, task, origins, tuple(targets), methods, cap, fits)
 
@@ -323,11 +327,14 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell, lm_head: bool = Fal
     """A plan of one cell, whose model can be saved."""
     domains = tuple(name for name in (cell.source, cell.target) if name is not None)
     _check_domains(task, domains, (cell.target,), None)
+    if cell.source is not None:
+        check_common(task, Origins(), [(cell.source, cell.target)], bool(cell.shots))
     train = {name: task.domains[name].train for name in domains}
     cap = min(config.source_rows, max(len(rows) for rows in train.values()))
     shared = Settings(cap, config.trained, config.recipe, config.method, lm_head)
     _check_kind(task, [cell.method])
-    fit = find_method(cell.method).expression(Bench(cell, train, task.labels, shared, hints=task.hints))
+    bench = Bench(cell, train, task.labels, shared, hints=task.hints, labels_of=task.labels_of)
+    fit = find_method(cell.method).expression(bench)
     if fit.adapter is None or isinstance(fit.adapter, AllWeights):
         raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
     return Plan(config, task, Origins(), (cell.target,), (cell.method,), cap, {cell: fit})
@@ -351,7 +358,9 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     origins.check(cap)
     shared = Settings(cap, config.trained, config.recipe, config.method)
     benches = {
-        cell: Bench(cell, train, task.labels, shared, origins.domains, origins.sets, task.hints)
+        cell: Bench(
+            cell, train, task.labels, shared, origins.domains, origins.sets, task.hints, labels_of=task.labels_of
+        )
         for draw in range(config.seeds)
         for source in origins.sources
         for cell in _inside(task, origins, source, draw)
@@ -406,9 +415,8 @@ def _check_domains(task: Task, sources: tuple[str, ...], targets: tuple[str, ...
         if groups < 2:
             what = "no test rows" if not len(test) else "one test group"
             faults.append(f"{name}: {what}, at least two groups are needed")
-        missing = sorted(set(task.labels) - set(train.labels)) if KINDS[task.kind].single else []
-        if missing and len(train):
-            faults.append(f"{name}: no training rows of class {', '.join(missing)}")
+        if len(train) and KINDS[task.kind].single:
+            faults += label_faults(task, name)
     if faults:
         raise UserError(
             "domains that cannot be used as asked: " + "; ".join(faults[:5]), hint="lowres tasks check TASK"

@@ -15,7 +15,7 @@ from lowres.data.rows import Rows
 from lowres.errors import FitError, StoreError
 from lowres.kinds import KINDS
 from lowres.models.device import Team
-from lowres.scoring.metrics import all_metrics
+from lowres.scoring.metrics import all_metrics, widened
 from lowres.study.plan import Plan
 from lowres.study.store import Store
 from lowres.training import closed_form
@@ -69,7 +69,9 @@ class Seconds:
 
 @dataclass
 class Outcome:
-    """What a run left: keys by fit content, probabilities by (content, domain), and what went wrong."""
+    """What a run left: keys by fit content, probabilities by (content, domain) over the labels of the task, and what went
+    wrong.
+    """
 
     plan: Plan
     environment: Environment
@@ -85,6 +87,10 @@ class Outcome:
     def reused(self) -> int:
         """Fits that were not trained because the store had them."""
         return len(self.plan.distinct) - len(self.trained | set(self.failed))
+
+    def keep(self, fit: Fit, domain: str, values: npt.NDArray[np.float32]) -> None:
+        """Remembers what a fit says of the test rows of a domain; ``values`` [units, outputs of the fit]."""
+        self.probabilities[fit.content, domain] = widened(values, fit.labels, self.plan.task.labels)
 
     def targets(self, domain: str) -> npt.NDArray[Any]:
         """What the test rows of a domain, or of a source with all its domains, are, as a ``Metric`` takes it: label positions
@@ -315,7 +321,7 @@ class _Run:
         rows = self.plan.test_rows[domain]
         values = _ask(self.engine, fit, fitted, rows)
         self.store.write_predictions(self._key(fit), rows.fingerprint, rows.ids, values)
-        self.outcome.probabilities[fit.content, domain] = values
+        self.outcome.keep(fit, domain, values)
 
     def _recall(self, fit: Fit, domain: str) -> bool:
         """Whether the probabilities on this domain are at hand, after a look into the store."""
@@ -324,7 +330,7 @@ class _Run:
             values = _recalled(self.store, fit, self._key(fit), self.plan.test_rows[domain])
             if values is None:
                 return False
-            self.outcome.probabilities[place] = values
+            self.outcome.keep(fit, domain, values)
         return True
 
     def _forget(self, number: int, waves: list[list[Fit]]) -> None:
@@ -343,12 +349,14 @@ def kept_answers(plan: Plan, environment: Environment, store: Store) -> Outcome:
         for domain in plan.tests.get(content, ()):
             values = _recalled(store, fit, fit.key(environment), plan.test_rows[domain])
             if values is not None:
-                outcome.probabilities[content, domain] = values
+                outcome.keep(fit, domain, values)
     return outcome
 
 
-def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, rows: Rows) -> npt.NDArray[np.float32]:
-    """Probabilities of a kept fit on any rows, [rows, classes]; from the store, or made and kept now.
+def answer(
+    fit: Fit, environment: Environment, engine: Engine, store: Store, rows: Rows, labels: tuple[str, ...]
+) -> npt.NDArray[np.float32]:
+    """Probabilities of a kept fit on any rows, [rows, labels]; from the store, or made and kept now.
 
     Raises:
         StoreError: The fit is not in the store.
@@ -361,7 +369,7 @@ def answer(fit: Fit, environment: Environment, engine: Engine, store: Store, row
             raise StoreError(f"fit {key} is not in the store; run it again")
         values = _ask(engine, fit, fitted, rows)
         store.write_predictions(key, rows.fingerprint, rows.ids, values)
-    return values
+    return widened(values, fit.labels, labels)
 
 
 def _recalled(store: Store, fit: Fit, key: str, rows: Rows) -> npt.NDArray[np.float32] | None:

@@ -24,6 +24,7 @@ from lowres.methods.catalogue import find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.stats.variance import Block, Floats, Quantity, block, combine, group_sums
 from lowres.study.config import StudyConfig
+from lowres.study.label_sets import check_common, label_faults
 from lowres.study.plan import Plan, holders, row_cap, trainable
 from lowres.study.protocol import PAIRS, Origins
 from lowres.study.runner import Outcome, Progress, kept_answers, run_plan
@@ -97,7 +98,10 @@ class Validation:
         for draw in range(self.draws):
             for source, target in self._pairs(method.uses_source):
                 cell = Cell(self.task.name, source, target, self.shots, candidate.method, draw)
-                bench = Bench(cell, self._train, self.task.labels, settings, self.sources, hints=self.task.hints)
+                bench = Bench(
+                    cell, self._train, self.task.labels, settings, self.sources,
+                    hints=self.task.hints, labels_of=self.task.labels_of,
+                )  # fmt: skip
                 if self.by == "source-dev":
                     fit = method.expression(bench)
                     for origin in [source] if source else [one for one in self.sources if one != target]:
@@ -302,6 +306,8 @@ def validation(
     sources = config.source or trainable(task)
     targets = config.target or tuple(name for name in trainable(task) if any(one != name for one in sources))
     _check_domains(task, sources, targets, by)
+    pairs = [(source, target) for target in targets for source in sources if source != target]
+    check_common(task, Origins(), pairs, shots > 0)
     cap = row_cap(config, task, (*sources, *targets))
     return Validation(
         task, tuple(sources), tuple(targets), shots, config.seeds, by, min(folds, shots), dev_rows, cap, lm_head
@@ -333,12 +339,12 @@ def _check_domains(task: Task, sources: Sequence[str], targets: Sequence[str], b
             got=f"source {', '.join(sources)}; target {', '.join(targets) or 'none'}",
             expected="another source for every target",
         )
-    faults = []
+    faults: list[str] = []
     for name in dict.fromkeys((*sources, *targets)):
-        train = task.domains[name].train
-        missing = sorted(set(task.labels) - set(train.labels)) if KINDS[task.kind].single else []
-        if missing or not len(train):
-            faults.append(f"{name}: no training rows" + (f" of class {', '.join(missing)}" if len(train) else ""))
+        if not len(task.domains[name].train):
+            faults.append(f"{name}: no training rows")
+        elif KINDS[task.kind].single:
+            faults += label_faults(task, name)
     if by == "source-dev":
         faults += [f"{name}: too few dev rows" for name in sources if len(set(task.domains[name].dev.groups)) < 2]
     if faults:

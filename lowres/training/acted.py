@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lowres.data.rows import Spread, unit_sizes
 from lowres.kinds import KINDS
 from lowres.models.heads import answers, initial_head, losses
+from lowres.training.beginning import first_head
 from lowres.training.check import Check
 from lowres.training.fit import Engine, Fit, Fitted, Tensors
 from lowres.training.recipe import (
@@ -125,17 +126,17 @@ def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted]
     texts = list(dict.fromkeys((*first, *own)))
     at = {text: place for place, text in enumerate(texts)}
     before, after = (engine.features(texts, under[0].recipe, under) for under in (start, (fit, fitted)))
-    fresh = initial_head(before.shape[1], fit.outputs, fit.task, fit.draw)
+    hidden = before.shape[1]
+    given, fresh = first_head(fit, start[1], hidden), initial_head(hidden, fit.outputs, fit.task, fit.draw)
     rows = Spread(unit_sizes(texts)).units(np.array([at[text] for text in first]))
     taken, forgotten = (
-        float(np.sum(weights * losses(_logits(before[rows], head), fit.targets[units])))
-        for head in (start[1].head, fresh)
+        float(np.sum(weights * losses(_logits(before[rows], head), fit.targets[units]))) for head in (given, fresh)
     )
     began = fitted.log[0]["loss"]
     nearer = abs(began - forgotten) - abs(began - taken)
     said, started = (
-        answers(_logits(vectors, one.head), KINDS[fit.kind].answer, ("0", "1"))
-        for vectors, one in ((after, fitted), (before, start[1]))
+        answers(_logits(vectors, head), KINDS[fit.kind].answer, ("0", "1"))
+        for vectors, head in ((after, fitted.head), (before, given))
     )
     change = float(np.abs(said - started).mean())
     return (

@@ -127,10 +127,17 @@ class Fit:
         return isinstance(self.adapter, LOOP_ADAPTERS) or isinstance(self.objective, MaskedLM)
 
     @property
+    def has_head(self) -> bool:
+        """Whether what comes out of it tells labels apart."""
+        return not isinstance(self.objective, ADAPTER_ONLY)
+
+    @property
     def takes_head(self) -> bool:
-        """Whether it goes on with the head of its start; from one that trains none, it begins with a fresh one."""
+        """Whether it goes on with the head of its start, in the labels that both have; from one that trains none, or
+        other labels alone, it begins with a fresh one.
+        """
         start = self.start
-        return isinstance(start, Fit) and not isinstance(start.objective, ADAPTER_ONLY) and start.labels == self.labels
+        return isinstance(start, Fit) and start.has_head and bool(set(start.labels) & set(self.labels))
 
     @property
     def needs(self) -> tuple[Fit, ...]:

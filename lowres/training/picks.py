@@ -28,6 +28,13 @@ class PseudoLabels:
     """The teacher."""
     share: float = 0.5
     """Of the rows that are kept, at the most."""
+    among: tuple[str, ...] = ()
+    """Labels that are given; none named, or none of them the teacher's: all of the teacher."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those that may be given, in the order of the teacher."""
+        return tuple(label for label in self.asked.labels if label in self.among) or self.asked.labels
 
     def keeps(self, rows: Rows) -> int:
         """How many of the rows, at the most."""
@@ -35,6 +42,7 @@ class PseudoLabels:
 
     def pick(self, rows: Rows, probabilities: npt.NDArray[np.float32]) -> tuple[Rows, tuple[Check, ...]]:
         """The rows that are kept, with their new labels; probabilities [rows, labels of the teacher]."""
+        probabilities = probabilities[:, [self.asked.labels.index(label) for label in self.labels]]
         labels, sure = probabilities.argmax(1), probabilities.max(1)
         most = max(1, int(self.share * len(rows) / probabilities.shape[1]))
         kept = [
@@ -42,7 +50,7 @@ class PseudoLabels:
             for label in range(probabilities.shape[1])
         ]
         places = np.sort(np.concatenate(kept))
-        picked = rows.take(places).labelled([self.asked.labels[label] for label in labels[places]])
+        picked = rows.take(places).labelled([self.labels[label] for label in labels[places]])
         sizes = np.array([len(places) for places in kept])
         return picked, (
             Check("classes among the pseudo-labels", bool((sizes > 0).sum() > 1), float((sizes > 0).sum()), "> 1"),
@@ -51,7 +59,8 @@ class PseudoLabels:
 
     def spec(self) -> dict[str, Any]:
         """As JSON-like data."""
-        return {"pseudo-labels": {"asked": self.asked.content, "share": self.share}}
+        among = {"among": list(self.among)} if self.among else {}
+        return {"pseudo-labels": {"asked": self.asked.content, "share": self.share, **among}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ def test_it_reads_the_source_alone_and_takes_the_best_there(
         means: dict[str, list[float]] = {}
         for cell, fit in plan.fits.items():
             if (cell.source, cell.target, cell.shots) == ("shop", one.target, one.shots):
-                kept = answer(fit, result.outcome.environment, result.engine, result.store, dev)
+                kept = answer(fit, result.outcome.environment, result.engine, result.store, dev, plan.task.labels)
                 said = [plan.task.labels[place] for place in kept.argmax(axis=1)]
                 means.setdefault(cell.method, []).append(f1_score(dev.labels, said, average="macro"))
         assert set(means) == {"source-only" if not one.shots else "source-then-target", "tfidf-joint"}
@@ -44,7 +44,7 @@ def test_it_reads_the_source_alone_and_takes_the_best_there(
         assert one.regret == pytest.approx(measured.max() - measured[one.picked])
 
     read: list[Rows] = []
-    monkeypatch.setattr(source_dev, "answer", lambda *given: read.append(given[-1]) or answer(*given))
+    monkeypatch.setattr(source_dev, "answer", lambda *given: read.append(given[4]) or answer(*given))
     monkeypatch.setattr(source_dev, "MOST_ROWS", 5)
     choices(result.scores, SourceDev(result.scores, result.engine, result.store))
     assert {(rows.domain, len(rows)) for rows in read} == {("shop", 5)}

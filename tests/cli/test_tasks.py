@@ -171,3 +171,11 @@ def test_the_page_on_own_data_is_run(encoder: Path, tmp_path: Path, monkeypatch:
             for line in block.splitlines():
                 assert line in output.splitlines(), line
     assert (ran.count("run"), ran.count("plan"), ran.count("tasks")) == (1, 1, 8)
+
+
+def test_check_shows_labels_by_domain_where_they_differ(uneven_file: Path) -> None:
+    result = call("tasks", "check", uneven_file)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["label", "chat", "film", "shop"] in lines
+    assert ["neutral", "40", "–", "40"] in lines
+    assert "domain 'film' has no rows of class 'neutral'" in result.stderr

@@ -38,6 +38,14 @@ def test_minimal() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (GOOD + "label_sets: differ", "label_sets: differ needs the list labels"),
+        (GOOD + "label_sets: diffr", "label_sets: got 'diffr'"),
+        (GOOD + "labels: [a, b]\nvalues_by_domain: {x: {q: c}}", "no such label in labels: c"),
+        (GOOD + "domains: [x, y]\nvalues_by_domain: {z: {q: c}}", "values_by_domain: no such domain in domains: z"),
+        (
+            GOOD + "values: {q: {label: a, domain: x}}\nvalues_by_domain: {x: {q: a}}",
+            "values_by_domain goes with domains that the rows name",
+        ),
         (GOOD + "lables: [a, b]", r"unknown key 'lables' \(did you mean 'labels'\?\)"),
         (GOOD + "table: {formt: csv}", r"unknown key 'table.formt' \(did you mean 'format'\?\)"),
         (

@@ -200,6 +200,8 @@ def test_refused(tmp_path: Path, content: list[Row], message: str) -> None:
         ("bands: [{label: pos, at_least: 1}]", "line 2: 'neg' is no number"),
         ("columns: {label: lab}", r"no column 'lab'\n.*\ndid you mean 'label'"),
         ("labels: [neg, other, pos]", "no row has the label 'other'"),
+        ("labels: [neg, poss]\nlabel_sets: differ", r"no row has the label 'poss'\n.*\ndid you mean 'pos'"),
+        ("values_by_domain: {aa: {neg: pos}}", r"no row has the domain 'aa'\n.*\ndid you mean 'a'"),
     ],
 )
 def test_task_file_and_table_disagree(tmp_path: Path, extra: str, message: str) -> None:
@@ -207,6 +209,49 @@ def test_task_file_and_table_disagree(tmp_path: Path, extra: str, message: str) 
     (tmp_path / "t.yaml").write_text(f"name: t\nsource: {{kind: files, parts: [{{path: x.csv}}]}}\n{extra}")
     with pytest.raises(DataError, match=message):
         load_task(tmp_path / "t.yaml")
+
+
+UNEVEN = [row for row in rows(labels=("neg", "odd", "pos")) if (row["domain"], row["label"]) != ("b", "odd")]
+
+
+def test_labels_differ_where_a_task_file_says_so(tmp_path: Path) -> None:
+    table(tmp_path / "x.csv", UNEVEN)
+    text = "name: t\nsource: {kind: files, parts: [{path: x.csv}]}\nlabels: [neg, odd, pos]\n"
+    (tmp_path / "t.yaml").write_text(text)
+    for path in ("x.csv", "t.yaml"):
+        with pytest.raises(DataError, match=r"domain 'b' has no row of 'odd'\n.*\n.*label_sets: differ"):
+            load_task(tmp_path / path)
+    (tmp_path / "t.yaml").write_text(text + "label_sets: differ")
+    task = load_task(tmp_path / "t.yaml")
+    assert task.labels_of == {"a": ("neg", "odd", "pos"), "b": ("neg", "pos")}
+    assert "domain 'b' has no rows of class 'odd'" in task.findings.warnings
+
+
+def test_a_slip_of_spelling_is_no_new_label(tmp_path: Path) -> None:
+    table(tmp_path / "x.csv", [*UNEVEN, UNEVEN[0] | {"label": "negg"}])
+    (tmp_path / "t.yaml").write_text(
+        "name: t\nsource: {kind: files, parts: [{path: x.csv}]}\nlabels: [neg, odd, pos]\nlabel_sets: differ"
+    )
+    with pytest.raises(DataError, match=r"unknown label\n.*\ndid you mean 'neg'"):
+        load_task(tmp_path / "t.yaml")
+
+
+def test_a_domain_may_write_labels_in_its_own_way(tmp_path: Path) -> None:
+    """``1`` is good in one domain and bad in the other, which ``values`` cannot say."""
+    content = [row | {"label": {"neg": "0", "pos": "1"}[row["label"]]} for row in rows()]
+    content += [row | {"label": "?", "text": row["text"] + " ?"} for row in content[:1]]
+    table(tmp_path / "x.csv", content)
+    text = "name: t\nsource: {kind: files, parts: [{path: x.csv}]}\nlabels: [bad, good]\n"
+    values = 'values: {"0": {label: bad}, "1": {label: good}}\n'
+    (tmp_path / "t.yaml").write_text(text + values + 'values_by_domain: {b: {"0": good, "1": bad}}')
+    task = load_task(tmp_path / "t.yaml")
+    given = {row["text"]: row["label"] for row in content}
+    for name, meaning in {"a": {"0": "bad", "1": "good"}, "b": {"0": "good", "1": "bad"}}.items():
+        parts = (task.domains[name].train, task.domains[name].dev, task.domains[name].test)
+        found = {text: label for part in parts for text, label in zip(part.texts, part.labels, strict=True)}
+        assert found
+        assert found == {text: meaning[given[text]] for text in found}
+    assert task.findings.total("left out") == 1
 
 
 def test_domains_that_are_not_listed_are_left_out_and_counted(tmp_path: Path) -> None:

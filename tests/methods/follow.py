@@ -13,7 +13,7 @@ from lowres.data.task import Task
 from lowres.methods.catalogue import METHODS
 from lowres.methods.cell import Cell
 from lowres.training.fit import Fit, Part
-from lowres.training.picks import Rules
+from lowres.training.picks import PseudoLabels, Rules
 
 
 def leaks(task: Task, cell: Cell, fit: Fit, members: Collection[str] = ()) -> list[str]:
@@ -36,7 +36,7 @@ def leaks(task: Task, cell: Cell, fit: Fit, members: Collection[str] = ()) -> li
             ]
             if part.rows.domain == cell.target and set(part.rows.labels) & set(task.labels):
                 shown |= set(part.rows.ids)
-    most = (cell.shots or 0) * len(task.labels)
+    most = (cell.shots or 0) * len(task.labels_in(cell.target))
     if "pool" not in METHODS[cell.method].uses and len(shown) > most and cell.target not in members:
         faults.append(f"{cell.method} sees {len(shown)} target labels in all its fits")
     return faults
@@ -113,9 +113,12 @@ def _decided(task: Task, link: Fit, part: Part) -> Iterator[str]:
         rng = np.random.default_rng(0)
         chances = rng.dirichlet(np.ones(len(part.by.asked.labels)), len(part.rows)).astype(np.float32)
         picked, _ = part.by.pick(part.rows, chances)
-        said = dict(zip(part.rows.ids, chances.argmax(1), strict=True))
+        asked = part.by.asked.labels
+        given = part.by.labels if isinstance(part.by, PseudoLabels) else asked
+        among = [place for place, label in enumerate(asked) if label in given]
+        said = dict(zip(part.rows.ids, (given[place] for place in chances[:, among].argmax(1)), strict=True))
         if part.rows.unlabelled and any(
-            part.by.asked.labels[said[row]] != label for row, label in zip(picked.ids, picked.labels, strict=True)
+            said[row] != label for row, label in zip(picked.ids, picked.labels, strict=True)
         ):
             yield "labels that no fit gave"
     if not set(picked.ids) <= set(part.rows.ids):

@@ -58,3 +58,10 @@ def test_nine_rows_are_needed_for_sets_of_nine_tenths() -> None:
     truth, said = drawn(9, 1.0)
     assert conformal_level(truth[:8], said[:8], 0.9) is None
     assert conformal_level(truth, said, 0.9) == pytest.approx(said[np.arange(9), truth].min())
+
+
+def test_a_class_that_cannot_be_stays_so_at_any_temperature() -> None:
+    """A temperature of 20 turns 1e-12 into .25; a class that a model has not seen has 0 and keeps it."""
+    found = scaled(np.array([[0.9, 0.1, 0.0]]), 20.0)
+    assert found[0, 2] == 0.0
+    assert found[0, :2] == pytest.approx(scaled(np.array([[0.9, 0.1]]), 20.0)[0])

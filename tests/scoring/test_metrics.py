@@ -88,3 +88,9 @@ def test_evaluate_modules_compute_and_combine() -> None:
         got = evaluate_modules.load(name).compute(predictions=scores, references=truth)[name]
         assert got == pytest.approx(evaluate_modules.ON_PROBABILITIES[name](np.array(truth), np.array(scores)))
     assert set(evaluate_modules.NAMES) == {*metrics.METRICS, *evaluate_modules.ON_PROBABILITIES}
+
+
+def test_labels_that_a_model_has_not_seen_have_no_probability() -> None:
+    known = np.array([[0.25, 0.75]], dtype=np.float32)
+    assert metrics.widened(known, ("c", "a"), ("a", "b", "c")).tolist() == [[0.75, 0.0, 0.25]]
+    assert metrics.widened(known, ("a", "b"), ("a", "b")) is known

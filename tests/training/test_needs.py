@@ -12,6 +12,7 @@ from lowres.data.task import Task
 from lowres.data.views import with_deletions
 from lowres.models.backbone import Backbone
 from lowres.training import closed_form
+from lowres.training.acted import encoder_checks
 from lowres.training.fit import Fit, Fitted, Part
 from lowres.training.fleet import FleetEngine
 from lowres.training.loop import LoopEngine
@@ -111,6 +112,42 @@ def test_a_head_goes_on_from_a_frozen_start(engine: FleetEngine | LoopEngine, to
     texts = list(toy_task.domains["film"].test.texts)
     wanted = closed_form.answer(head, done[head.content], texts, engine)
     assert engine.predict(still, fitted, texts) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_head_goes_on_in_the_labels_it_knows(engine: FleetEngine | LoopEngine, uneven_task: Task) -> None:
+    """Rows of a class that the start has never seen begin fresh; a class that only the start has is left behind."""
+    known, whole = ("negative", "positive"), uneven_task.labels
+    source = few(uneven_task, "film", labels=known)
+    done = train(engine, [source])
+    still = few(
+        uneven_task, start=source, recipe=dataclasses.replace(RECIPE, learning_rate=0.0, head_learning_rate=0.0)
+    )
+    fresh = few(uneven_task, recipe=still.recipe)
+    (onward,), (anew,) = train(engine, [still], done).values(), train(engine, [fresh]).values()
+    first = done[source.content].head["weight"]
+    for place, label in enumerate(whole):
+        wanted = first[known.index(label)] if label in known else anew.head["weight"][place]
+        assert onward.head["weight"][place] == pytest.approx(wanted, abs=1e-6), label
+    back = few(uneven_task, "film", start=still, labels=known, recipe=still.recipe)
+    (last,) = train(engine, [back], done | {still.content: onward}).values()
+    assert last.head["weight"] == pytest.approx(first, abs=1e-6)
+    (trained,) = train(engine, [few(uneven_task, start=source)], done).values()
+    seen = encoder_checks(few(uneven_task, start=source), trained, engine, done, list(few(uneven_task).texts))
+    assert len(seen) == 2
+    assert all(check.passed for check in seen)
+
+
+def test_an_average_takes_a_class_from_those_that_know_it(engine: FleetEngine | LoopEngine, uneven_task: Task) -> None:
+    source = few(uneven_task, "film", labels=("negative", "positive"))
+    start = train(engine, [source])
+    target = few(uneven_task, start=source)
+    done = start | train(engine, [target], start)
+    mean = dataclasses.replace(average((0.3, 0.7), [source, target]), labels=uneven_task.labels)
+    head = closed_form.solve(mean, engine, done).head
+    own, other = done[source.content].head, done[target.content].head
+    for name in ("weight", "bias"):
+        assert head[name][1] == pytest.approx(other[name][1], abs=1e-6)
+        assert head[name][2] == pytest.approx(0.3 * own[name][1] + 0.7 * other[name][2], abs=1e-6)
 
 
 def test_a_start_that_trains_no_head_gives_none(engine: FleetEngine | LoopEngine, toy_task: Task) -> None:
