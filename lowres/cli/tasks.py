@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 
 LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
+train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test)
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
-KINDS = ("left out", "test overlap", "dev overlap", "conflict", "duplicate", "test duplicate", "shared group")
+KINDS = (
+    "left out",
+    "train overlap",
+    "test overlap",
+    "dev overlap",
+    "conflict",
+    "duplicate",
+    "test duplicate",
+    "shared group",
+)
 SPLITS = ("train", "dev", "test")
 MOST = 20
 """Lines of a list that are shown."""
