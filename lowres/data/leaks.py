@@ -65,9 +65,10 @@ def remove(
 ) -> tuple[dict[str, Parts], list[Finding]]:
     """Take the rows that leak out of train and dev, or first out of test.
 
-    In this order: with ``leaves-test``, test rows the same as a train row of their own domain; train and dev rows the same as a test row of any domain; train rows the same as a dev row of any
-    domain; train rows of one domain with the same normalised text under different labels (all of them); all but one
-    (the smallest id) of the train rows of one domain with the same normalised text.
+    In this order: with ``leaves-test``, test rows the same as a train row of their own domain; train and dev rows the
+    same as a test row of any domain; train rows the same as a dev row of any domain; train rows of one domain with the
+    same normalised text under different labels (all of them); all but one (the smallest id) of the train rows of one
+    domain with the same normalised text.
 
     Args:
         domains: All rows and the parts of each domain of a task.
