@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from lowres import seeds
 from lowres.data.encodings import whole
 from lowres.errors import DataError
 from lowres.kinds import is_words, words_of
@@ -22,6 +23,9 @@ LOST: Final = -1
 NO_WORDS: Final[TokenArray] = np.zeros(0, dtype=np.int32)
 AT_ONCE: Final = 1_000_000
 """Characters that are tokenised at once: of a long text each takes more than a hundred bytes until the text is cut."""
+
+SPELLED: Final = 16
+"""Characters a token beyond which an estimate looks no further: hardly a text of so many has all of its tokens kept."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,16 @@ class Tokens:
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""
         return float(np.mean([coded.cut for coded in self._coded(texts, max_length)])) if texts else 0.0
+
+    def truncated_about(self, texts: Sequence[str], max_length: int, characters: int) -> float:
+        """The same from as many of the texts as make so many characters, so that it takes no longer for more or longer ones."""
+        some: list[str] = []
+        for place in seeds.generator("truncated").permutation(len(texts)):
+            if characters <= 0:
+                break
+            some.append(texts[int(place)][: SPELLED * max_length])
+            characters -= len(some[-1])
+        return self.truncated(some, max_length)
 
     def pad(self, arrays: Sequence[TokenArray]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids and mask, both [texts, longest of these texts]."""
