@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from lowres.data import splits
+from lowres.data.encodings import whole
 from lowres.data.rows import Rows
 from lowres.errors import UserError
 from lowres.library import check_reach
@@ -178,6 +179,9 @@ def _labels(y: Any) -> npt.NDArray[Any]:
         if len(kinds) > 1:
             raise InputError("labels of different kinds", got=", ".join(sorted(kinds)), expected="all of one kind")
         given = np.asarray(given.tolist()) if given.dtype == object else given
+        broken = next((label for label in given.tolist() if isinstance(label, str) and whole(label) != label), None)
+        if broken is not None:
+            raise InputError("a label holds what UTF-8 cannot spell", got=ascii(broken), expected="whole characters")
         check_classification_targets(given)
     except InputError:
         raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.models.lm_head import has_lm_head
+from lowres.report.sentences import LEAST_CUT, too_long
 from lowres.results import StudyResult, check_folder, classifier, write_text
 from lowres.scoring.metrics import all_metrics, widened
 from lowres.study.config import StudyConfig, build_config, safe_stem
@@ -40,6 +41,9 @@ from lowres.training.fit import Engine, Environment
 from lowres.training.recipe import Recipe
 from lowres.tuning.result import Tuned, check_out, config_text, tuned
 from lowres.tuning.search import Searched, check_counts, import_optuna, make_search
+
+QUICK_CHARACTERS: Final = 400_000
+"""Characters that a quick look at the lengths of texts tokenises, over all domains."""
 
 
 class Study:
@@ -170,10 +174,17 @@ class Study:
         """Which net transfer this study could show, by budget; empty before the store has two draws of it."""
         return power(Scores(kept_answers(self.plan, self.environment, self.store)))
 
-    def truncated(self) -> dict[str, float]:
-        """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens."""
+    def truncated(self, quick: bool = False) -> dict[str, float]:
+        """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens.
+
+        Args:
+            quick: From some of the texts, in half a second or so.
+        """
+        tests = {name: rows.texts for name, rows in self.plan.test_rows.items()}
         longest = self.config.recipe.max_length
-        return {name: self.tokens.truncated(list(rows.texts), longest) for name, rows in self.plan.test_rows.items()}
+        if quick:
+            return about_truncated(self.tokens, tests, longest)
+        return {name: self.tokens.truncated(list(texts), longest) for name, texts in tests.items()}
 
     def fit(
         self,
@@ -364,11 +375,8 @@ class Study:
         )
         outcome.seconds.encode = encoding
         outcome.seconds.total = time.perf_counter() - began
-        outcome.warnings += [
-            f"{name}: {share:.0%} of the test texts are cut at {longest} tokens"
-            for name, share in truncated.items()
-            if share >= 0.01
-        ]
+        if any(share >= LEAST_CUT for share in truncated.values()):
+            outcome.warnings.append(too_long(truncated, longest))
         if outcome.trained and self.engine.notice:
             outcome.warnings.append(self.engine.notice)
         scores = Scores(outcome)
@@ -383,6 +391,12 @@ class Study:
         if self.team.rank == 0:
             result.write(origin)
         return result
+
+
+def about_truncated(tokens: Tokens, texts: Mapping[str, Sequence[str]], max_length: int) -> dict[str, float]:
+    """Share of each domain's texts that are cut at ``max_length`` tokens, from as many of them as takes half a second."""
+    each = QUICK_CHARACTERS // max(1, len(texts))
+    return {name: tokens.truncated_about(own, max_length, each) for name, own in texts.items()}
 
 
 def check_reach(backbone: Backbone, config: StudyConfig) -> None:

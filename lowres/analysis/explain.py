@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lowres.data.encodings import whole
 from lowres.data.tokens import Pieces
 from lowres.errors import UserError, unknown_name
 from lowres.models.classifier import Classifier
@@ -82,7 +83,7 @@ def explain(model: Classifier, texts: Sequence[str], label: str | None = None) -
         raise unknown_name("label", label, model.labels)
     if not all(text.strip() for text in texts):
         raise UserError("an empty text has no words to explain")
-    return [_explain(model, text, label) for text in texts]
+    return [_explain(model, whole(text), label) for text in texts]
 
 
 def changes(

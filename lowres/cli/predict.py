@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1024
 """Rows that are held, sorted by length and answered at once."""
+CHARACTERS = 16_000_000
+"""Of the rows that are held: long ones are answered in smaller chunks."""
 NAMED_ROWS = 5
 """Bad rows that are named at the end."""
 
@@ -67,7 +68,7 @@ def predict(
     with ExitStack() as files:
         rows = read_texts(input, format, text_column, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
-        while chunk := list(itertools.islice(rows, CHUNK)):
+        for chunk in _chunks(rows):
             for answer in _answers(model, chunk, threshold):
                 out.write(dumps(answer, ensure_ascii=False) + "\n")
                 abstained += "abstained" in answer
@@ -86,6 +87,19 @@ def predict(
         if wrong_encoding:
             say("texts have to be UTF-8 here; to convert a file: iconv -f WINDOWS-1252 -t UTF-8 FILE")
         raise typer.Exit(1)
+
+
+def _chunks(rows: Iterator[Item]) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    size = 0
+    for item in rows:
+        chunk.append(item)
+        size += len(item[1])
+        if len(chunk) == CHUNK or size >= CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _answers(model: Classifier, chunk: list[Item], threshold: float) -> Iterator[dict[str, object]]:

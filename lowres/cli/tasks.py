@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 
 LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
+train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test)
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
-KINDS = ("left out", "test overlap", "dev overlap", "conflict", "duplicate", "test duplicate", "shared group")
+KINDS = (
+    "left out",
+    "train overlap",
+    "test overlap",
+    "dev overlap",
+    "conflict",
+    "duplicate",
+    "test duplicate",
+    "shared group",
+)
 SPLITS = ("train", "dev", "test")
 MOST = 20
 """Lines of a list that are shown."""
@@ -126,10 +136,25 @@ def tasks_check(
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Also say how many test texts are too long for this encoder to read whole.", show_default=False
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            help="With --backbone: tokens that it reads of a text, else as many as in a run.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
+    from lowres.errors import UserError
 
+    if max_length is not None and backbone is None:
+        raise UserError("--max-length needs the encoder whose tokens it counts", hint="add --backbone NAME")
     task = load_task(
         name,
         text_column=text_column,
@@ -147,6 +172,8 @@ def tasks_check(
     if task.labels_of:
         screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
+    if backbone is not None:
+        put(plain(_too_long(task, backbone, max_length)))
     for line in _known(task):
         put(line)
     if counts.findings.items:
@@ -156,6 +183,22 @@ def tasks_check(
     for line in counts.findings.warnings[:MOST]:
         say(f"note: {line}")
     _say_rest(counts.findings.warnings, say)
+
+
+def _too_long(task: Task, backbone: str, max_length: int | None) -> str:
+    """Where test texts are cut."""
+    from lowres.library import about_truncated, check_reach
+    from lowres.models.backbone import find_backbone
+    from lowres.report.sentences import too_long
+    from lowres.study.config import build_config
+
+    recipe = {} if max_length is None else {"recipe": {"max_length": max_length}}
+    config = build_config({"backbone": backbone, **recipe})
+    found = find_backbone(backbone, progress=DownloadProgress())
+    check_reach(found, config)
+    longest = config.recipe.max_length
+    tests = {name: domain.test.texts for name, domain in task.domains.items()}
+    return too_long(about_truncated(found.tokens(), tests, longest), longest)
 
 
 def _sizes(task: Task, counts: Counts) -> Table:

@@ -27,6 +27,7 @@ _MAGIC: Final = {
     b"SQLite format 3": "a SQLite database",
     b"%PDF-": "a PDF",
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _RARE: Final = 0.2
 """Share of letters beyond ASCII from which a text is hardly Western European."""
 _ODD_RUN = re.compile(r"[^\W\d_a-zA-Z]{3}|[^\W\d_][\u00b0\u00a5\u00a3\u00b9\u00b3\u00bf\u00a1][^\W\d_]")
@@ -67,6 +68,13 @@ def what_it_is(raw: IO[bytes]) -> str | None:
     head = raw.read(16)
     raw.seek(0)
     return next((what for magic, what in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def whole(text: str) -> str:
+    """The text with the sign for a broken character in place of halves of surrogate pairs, which JSON can spell but UTF-8
+    and tokenizers cannot.
+    """
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _is_utf8(raw: IO[bytes]) -> bool:

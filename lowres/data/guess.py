@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -160,14 +161,19 @@ def _refuse_labels(profile: Profile, label: Column) -> None:
 
 
 def lookalikes(kind: str, names: Iterable[str]) -> Iterator[str]:
-    """A warning for every set of names that are different only in case or space, or are one number."""
+    """A warning for every set of names that are different only in case, space, signs that are not seen or the spelling
+    of a sign (as é), or are one number.
+    """
     alike: dict[object, list[str]] = {}
     for name in names:
-        number = as_number(name)
-        alike.setdefault(" ".join(name.split()).casefold() if number is None else number, []).append(name)
+        seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
+        number = as_number(seen)
+        alike.setdefault(" ".join(seen.split()).casefold() if number is None else number, []).append(name)
     for same in alike.values():
         if len(same) > 1:
-            yield f"{kind}s {' and '.join(map(repr, same))} may be meant as one; they count as {len(same)}"
+            spelled = {unicodedata.normalize("NFC", name) for name in same}
+            shown = ascii if len(spelled) < len(same) else repr
+            yield f"{kind}s {' and '.join(map(shown, same))} may be meant as one; they count as {len(same)}"
 
 
 def _choose(

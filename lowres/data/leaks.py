@@ -1,4 +1,5 @@
-"""Rows that are (nearly) the same must not be trained on and tested on: they leave train and dev, never test.
+"""Rows that are (nearly) the same must not be trained on and tested on: they leave train and dev, and test only where the
+task file says so.
 
 Two rows are the same if their normalised texts are equal, or if the smaller one shares at least 0.9 of its distinct
 word 5-grams with the larger one. Two guards keep a stock phrase from wiping out a document: rows under five words only
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from lowres import seeds
 from lowres.data.rows import Positions, Rows
+from lowres.data.spec import Overlap
 from lowres.data.splits import Parts
 
 GRAM: Final = 5
@@ -36,7 +38,7 @@ class Finding:
     """A count of rows of one kind.
 
     Kinds: ``left out`` (no label of the task), ``test overlap`` and ``dev overlap`` (removed from ``split``, because a
-    row of that part of ``other`` is the same), ``conflict`` and ``duplicate`` (removed from train), ``test duplicate``
+    row of that part of ``other`` is the same), ``train overlap`` (the same, from test), ``conflict`` and ``duplicate`` (removed from train), ``test duplicate``
     and ``shared group`` (kept, only counted). The domain of rows that were left out may be unknown: ``(none)``.
     """
 
@@ -58,15 +60,19 @@ def normalise(text: str) -> str:
     return " ".join(folded.translate(_punctuation()).split()) or " ".join(folded.split())
 
 
-def remove(domains: dict[str, tuple[Rows, Parts]]) -> tuple[dict[str, Parts], list[Finding]]:
-    """Take the rows that leak out of train and dev.
+def remove(
+    domains: dict[str, tuple[Rows, Parts]], overlap: Overlap = "leaves-train"
+) -> tuple[dict[str, Parts], list[Finding]]:
+    """Take the rows that leak out of train and dev, or first out of test.
 
-    In this order: train and dev rows the same as a test row of any domain; train rows the same as a dev row of any
-    domain; train rows of one domain with the same normalised text under different labels (all of them); all but one
-    (the smallest id) of the train rows of one domain with the same normalised text.
+    In this order: with ``leaves-test``, test rows the same as a train row of their own domain; train and dev rows the
+    same as a test row of any domain; train rows the same as a dev row of any domain; train rows of one domain with the
+    same normalised text under different labels (all of them); all but one (the smallest id) of the train rows of one
+    domain with the same normalised text.
 
     Args:
         domains: All rows and the parts of each domain of a task.
+        overlap: Which row leaves where train and test of one domain share one.
 
     Returns:
         The parts without the rows that leave, and what was counted.
@@ -74,6 +80,12 @@ def remove(domains: dict[str, tuple[Rows, Parts]]) -> tuple[dict[str, Parts], li
     table = _Table(domains)
     findings: list[Finding] = []
     kept = np.ones(len(table.place), dtype=bool)
+    for name in domains if overlap == "leaves-test" else ():
+        own = table.domain == name
+        tests, train = (np.flatnonzero(own & (table.place == part)) for part in ("test", "train"))
+        mixed = tests[table.partners(tests, train) >= 0]
+        kept[mixed] = False
+        findings += _tally("train overlap", ((name, "test", name) for _ in mixed))
     for leavers, against, kind in ((("train", "dev"), "test", "test overlap"), (("train",), "dev", "dev overlap")):
         left = np.flatnonzero(kept & np.isin(table.place, leavers))
         right = np.flatnonzero(kept & (table.place == against))
@@ -85,7 +97,7 @@ def remove(domains: dict[str, tuple[Rows, Parts]]) -> tuple[dict[str, Parts], li
     for kind, gone in table.repeats(kept):
         kept[gone] = False
         findings += _tally(kind, ((table.domain[row], "train", table.domain[row]) for row in gone))
-    findings += _tally("test duplicate", ((name, "test", name) for name in table.test_duplicates()))
+    findings += _tally("test duplicate", ((name, "test", name) for name in table.test_duplicates(kept)))
     return {
         name: Parts(*(part[kept[start + part]] for part in parts))
         for (name, (_, parts)), start in zip(domains.items(), table.starts, strict=True)
@@ -147,9 +159,10 @@ class _Table:
                 duplicates += sorted(rows, key=lambda row: self.ids[row])[1:]
         return [("conflict", conflicts), ("duplicate", duplicates)]
 
-    def test_duplicates(self) -> list[str]:
+    def test_duplicates(self, kept: Mask) -> list[str]:
+        """The domain of each test row whose text an earlier one of it has."""
         seen: Counter[tuple[str, int]] = Counter(
-            (self.domain[row], int(self.key[row])) for row in np.flatnonzero(self.place == "test")
+            (self.domain[row], int(self.key[row])) for row in np.flatnonzero(kept & (self.place == "test"))
         )
         return [domain for (domain, _), count in seen.items() for _ in range(count - 1)]
 

@@ -17,6 +17,7 @@ from lowres.data.assemble import Assembled
 from lowres.data.leaks import Finding
 from lowres.data.rows import Rows
 from lowres.data.sources import cache_dir
+from lowres.data.spec import Overlap
 from lowres.data.splits import Parts, split
 from lowres.files import replacing
 
@@ -35,16 +36,16 @@ class Prepared:
     findings: tuple[Finding, ...]
 
 
-def prepare(assembled: Assembled) -> Prepared:
-    """Split and clean all domains of a task."""
+def prepare(assembled: Assembled, overlap: Overlap = "leaves-train") -> Prepared:
+    """Split and clean all domains of a task; ``overlap`` as in ``leaks.remove``."""
     start = time.perf_counter()
-    path = cache_dir() / "prepared" / f"{_key(assembled)}.json"
+    path = cache_dir() / "prepared" / f"{_key(assembled, overlap)}.json"
     kept = _load(path, assembled)
     if kept is not None:
         return kept
     whole = {name: (rows, split(rows, given)) for name, (rows, given) in assembled.domains.items()}
     shared = [found for name in whole for other in whole if (found := _shared_groups(whole, name, other))]
-    parts, findings = leaks.remove(whole)
+    parts, findings = leaks.remove(whole, overlap)
     prepared = Prepared(parts, (*findings, *shared))
     if time.perf_counter() - start > KEEP_FROM:
         _save(path, assembled, prepared)
@@ -63,12 +64,12 @@ def _shared_groups(whole: dict[str, tuple[Rows, Parts]], name: str, other: str) 
     return Finding("shared group", name, "train", other, count) if count else None
 
 
-def _key(assembled: Assembled) -> str:
+def _key(assembled: Assembled, overlap: Overlap) -> str:
     content = [
         [name, rows.fingerprint, seeds.digest_lists("groups", rows.groups), seeds.digest_lists("given", given or ())]
         for name, (rows, given) in assembled.domains.items()
     ]
-    return seeds.digest("prepared", SCHEMA, content)
+    return seeds.digest("prepared", SCHEMA, content, *([] if overlap == "leaves-train" else [overlap]))
 
 
 def _load(path: Path, assembled: Assembled) -> Prepared | None:

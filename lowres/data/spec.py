@@ -17,6 +17,8 @@ from lowres.kinds import KINDS
 from lowres.settings import fault, load_yaml, shown
 
 Split = Literal["train", "dev", "test"]
+Overlap = Literal["leaves-train", "leaves-test"]
+"""Which of a train row and a test row of one domain leaves where the two are the same."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -262,6 +264,9 @@ class TaskSpec(_Strict):
     values: dict[str, Meaning] = {}
     values_by_domain: dict[str, dict[str, str]] = {}
     """Of a domain that writes labels in its own way: value → label, in place of ``values``."""
+    overlap: Overlap = "leaves-train"
+    """Where a train row and a test row of one domain are the same. ``leaves-test`` is for given splits whose test part
+    was mixed with the training part upstream; between domains the train row leaves in any case."""
     descriptions: dict[str, str] = {}
     """A sentence for each of some labels, known before any row is seen."""
     keywords: dict[str, tuple[str, ...]] = {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from lowres.data.encodings import not_text, signed, what_it_is
+from lowres.data.encodings import not_text, signed, what_it_is, whole
 from lowres.data.spec import TableFormat
 from lowres.errors import DataError, nearest
 from lowres.settings import shown
@@ -32,7 +32,6 @@ CHUNK: Final = 20_000
 MAX_FIELD: Final = 64 * 1024 * 1024
 """Characters of one cell at the most."""
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -386,8 +385,7 @@ def _list_of_rows(document: Any, name: str, records: str | None) -> list[Any]:
 
 
 def _whole(value: object) -> object:
-    """Half of a surrogate pair, which JSON can spell but UTF-8 cannot, becomes the replacement character."""
-    return _SURROGATE.sub("�", value) if isinstance(value, str) and not value.isascii() else value
+    return whole(value) if isinstance(value, str) else value
 
 
 def _parquet(source: bytes | Path, name: str, size: int | None) -> Iterator[Table]:

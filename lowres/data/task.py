@@ -362,7 +362,7 @@ def _build(
     faults = list(hint_faults(assembled.labels, spec.descriptions, spec.keywords))
     if faults:
         raise DataError(f"task {spec.name}: {'; '.join(faults[:3])}", expected=f"labels {', '.join(assembled.labels)}")
-    prepared = prepare(assembled)
+    prepared = prepare(assembled, spec.overlap)
     domains = {
         name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))
         for name, (rows, _) in assembled.domains.items()
@@ -373,6 +373,7 @@ def _build(
         *lookalikes("label", assembled.labels),
         *lookalikes("domain", domains),
         *_warnings(domains.values(), assembled, spec.label_sets == "differ"),
+        *_tests_removed(prepared.findings),
     )
     findings = Findings((*assembled.left_out, *prepared.findings), warnings)
     notes, columns = (found.notes, found.arguments()) if found else ((), {})
@@ -398,3 +399,13 @@ def _warnings(domains: Iterable[Domain], assembled: Assembled, differ: bool) -> 
             missing = [label for label in labels if label not in present and KINDS[rows.kind].answer != "value"]
             found += [f"domain {domain.name!r} has no {part} rows of class {label!r}" for label in missing]
     return tuple(found)
+
+
+def _tests_removed(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """A line where test rows of the source are not measured on."""
+    removed = {found.domain: found.rows for found in findings if found.kind == "train overlap"}
+    if not removed:
+        return ()
+    each = ", ".join(f"{domain} {rows}" for domain, rows in removed.items())
+    total = sum(removed.values())
+    return (f"{total} given test rows are not tested on, a training row of their domain is the same: {each}",)

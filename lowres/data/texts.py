@@ -104,19 +104,39 @@ def _table(source: str, lines: Iterator[str], column: str, mark: str) -> Iterato
         raise DataError(f"{source}: the header is not UTF-8", hint="convert the file with iconv")
     if mark not in head:
         mark = max(",;\t|", key=head.count)
-    rows = csv.reader(itertools.chain([head], lines), delimiter=mark)
-    try:
-        names = [name.strip() for name in next(rows, [])]
-        if column not in names:
-            raise _no_column(source, column, names)
-        place = names.index(column)
-        for number, row in enumerate((row for row in rows if row), start=1):
-            if len(row) != len(names):
-                yield number, "", f"{len(row)} cells, expected {len(names)}"
-            else:
-                yield _checked(number, row[place], "empty")
-    except csv.Error as error:
-        raise DataError(f"{source} is no table that can be read", got=f"line {rows.line_num}: {error}") from error
+    rows = _records(source, itertools.chain([head], lines), mark)
+    names = next(rows, [])
+    if isinstance(names, str):
+        raise DataError(f"{source}: the header cannot be read", got=names)
+    names = [name.strip() for name in names]
+    if column not in names:
+        raise _no_column(source, column, names)
+    place = names.index(column)
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, str):
+            yield number, "", row
+        elif len(row) != len(names):
+            yield number, "", f"{len(row)} cells, expected {len(names)}"
+        else:
+            yield _checked(number, row[place], "empty")
+
+
+def _records(source: str, lines: Iterator[str], mark: str) -> Iterator[list[str] | str]:
+    """The cells of each row that is not blank, or what is wrong with it; a quote that is not closed takes in what follows."""
+    rows = csv.reader(lines, delimiter=mark, strict=True)
+    while True:
+        start = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "limit" in str(error):
+                raise DataError(f"{source} is no table that can be read", got=f"line {start}: {error}") from None
+            yield f"quotes that close no cell, lines {start} to {rows.line_num}"
+        else:
+            if row:
+                yield row
 
 
 def _parquet(source: str, column: str, files: ExitStack) -> Iterator[Item]:

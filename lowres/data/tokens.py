@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from lowres import seeds
+from lowres.data.encodings import whole
 from lowres.errors import DataError
 from lowres.kinds import is_words, words_of
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 TokenArray = npt.NDArray[np.int32]
 LOST: Final = -1
 NO_WORDS: Final[TokenArray] = np.zeros(0, dtype=np.int32)
+AT_ONCE: Final = 1_000_000
+"""Characters that are tokenised at once: of a long text each takes more than a hundred bytes until the text is cut."""
+
+SPELLED: Final = 16
+"""Characters a token beyond which an estimate looks no further: hardly a text of so many has all of its tokens kept."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,23 @@ class Tokens:
 
     def pieces(self, text: str, max_length: int) -> Pieces:
         """Token ids of one text, as ``encode`` gives them, with words and places."""
-        coded = self._tokenizer(max_length).encode(_clean(text))
+        coded = self._tokenizer(max_length).encode(whole(text))
         ids = np.array(coded.ids, dtype=np.int32)
         return Pieces(ids, tuple(coded.word_ids), tuple(coded.offsets), bool(coded.overflowing))
 
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""
         return float(np.mean([coded.cut for coded in self._coded(texts, max_length)])) if texts else 0.0
+
+    def truncated_about(self, texts: Sequence[str], max_length: int, characters: int) -> float:
+        """The same from as many of the texts as make so many characters, so that it takes no longer for more or longer ones."""
+        some: list[str] = []
+        for place in seeds.generator("truncated").permutation(len(texts)):
+            if characters <= 0:
+                break
+            some.append(texts[int(place)][: SPELLED * max_length])
+            characters -= len(some[-1])
+        return self.truncated(some, max_length)
 
     def pad(self, arrays: Sequence[TokenArray]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Ids and mask, both [texts, longest of these texts]."""
@@ -117,9 +134,8 @@ class Tokens:
         known = self._known if self.remember else {}
         missing = list({text for text in texts if (text, max_length) not in known})
         for words in (False, True):
-            some = [text for text in missing if is_words(text) == words]
-            if some:
-                inputs = [words_of(_clean(text)) if words else _clean(text) for text in some]
+            for some in _blocks(text for text in missing if is_words(text) == words):
+                inputs = [words_of(whole(text)) if words else whole(text) for text in some]
                 coded = self._tokenizer(max_length).encode_batch(inputs, is_pretokenized=words)
                 for text, given, one in zip(some, inputs, coded, strict=True):
                     firsts = _firsts(one.word_ids, len(given)) if words else NO_WORDS
@@ -156,6 +172,15 @@ def _firsts(words: Sequence[int | None], count: int) -> TokenArray:
     return firsts
 
 
-def _clean(text: str) -> str:
-    """The text with lone surrogates replaced, which the tokenizer cannot take."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in blocks of at most ``AT_ONCE`` characters, or of one text."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        if block and size + len(text) > AT_ONCE:
+            yield block
+            block, size = [], 0
+        block.append(text)
+        size += len(text)
+    if block:
+        yield block

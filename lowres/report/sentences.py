@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import counted, cut, hundredths, metric_name, number, share, transfer_of
+from lowres.report.tables import counted, cut, hundredths, metric_name, number, percent, share, transfer_of
 
 LONGEST = 40
 """Characters of a name in a sentence."""
+LEAST_CUT = 0.01
+"""Share of texts that are cut from which on a domain is named."""
 
 
 def sentences(summary: Summary, evidence: Evidence | None = None) -> list[str]:
@@ -74,6 +76,20 @@ def _within(low: float | None, high: float | None) -> str:
 def short(domain: str) -> str:
     """A domain's name as sentences use it."""
     return cut(clean(domain), LONGEST)
+
+
+def too_long(shares: Mapping[str, float], longest: int) -> str:
+    """In which domains test texts are longer than a model reads, and how many of them.
+
+    Args:
+        shares: Of the test texts, by domain.
+        longest: Tokens that are read.
+    """
+    told = [f"{short(domain)} {percent(found)}" for domain, found in shares.items() if found >= LEAST_CUT]
+    return (
+        f"cut at {longest} tokens: {', '.join(told) or 'fewer than 1 % in every domain'}"
+        + " of the test texts" * bool(told)
+    )
 
 
 def spokesman(summary: Summary) -> str | None:

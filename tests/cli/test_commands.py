@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from lowres.analysis.summary import Summary
 from lowres.cli.main import app
+from lowres.data.task import load_task
 from tests.cli.conftest import QUICK, call
+from tests.conftest import toy_rows, write_table
 
 
 @pytest.fixture
@@ -117,6 +119,53 @@ def test_plan_trains_nothing(study: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
     call("run", *study)
     assert json.loads(call("plan", *study, "--json").stdout)["stored_fits"] == facts["distinct_fits"]
+
+
+def test_texts_that_are_cut_are_said_by_domain(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the texts of shop are too long, none of film; plan and check look at a part of them where they are many."""
+    long = " the was and a very really so it my this" * 3
+    rows = [
+        row | {"text": row["text"] + long * (row["domain"] == "shop" and place % 2)}
+        for place, row in enumerate(toy_rows())
+        if row["domain"] != "chat"
+    ]
+    table = write_table(tmp_path / "toy.csv", rows)
+    words = [table, "--shots", "0", "--seeds", "1", "--backbone", encoder, "--store", tmp_path / "store", "--out", tmp_path / "out", *QUICK]  # fmt: skip
+    tests = load_task(table).domain("shop").test.texts
+    share = sum(long in text for text in tests) / len(tests)
+    line = f"cut at 24 tokens: shop {100 * share:.0f} % of the test texts"
+    checked = call("tasks", "check", table, "--backbone", encoder, "--max-length", 24)
+    assert line in checked.stdout.splitlines()
+    assert line in call("plan", *words).stdout.splitlines()
+    facts = json.loads(call("plan", *words, "--json").stdout)
+    assert (facts["max_length"], facts["truncated"]) == (24, {"film": 0, "shop": pytest.approx(share, abs=1e-3)})
+    done = call("run", *words)
+    assert done.exit_code == 0, done.output
+    assert f"note: {line}" in done.stdout.splitlines()
+    for format in ("markdown", "html"):
+        assert line in call("report", tmp_path / "out", "--format", format).stdout
+    assert (
+        "fewer than 1 % in every domain"
+        in call("tasks", "check", table, "--backbone", encoder, "--max-length", 64).stdout
+    )
+    monkeypatch.setattr("lowres.library.QUICK_CHARACTERS", 2000)
+    part = json.loads(call("plan", *words, "--json").stdout)["truncated"]
+    assert 0 < part["shop"] < 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-length", "24"], "add --backbone"),
+        (["--backbone", "ENCODER", "--max-length", "2"], "max_length"),
+        (["--backbone", "ENCODER", "--max-length", "65"], "at most 64"),
+        (["--backbone", "minilmm"], "'minilm'"),
+    ],
+)
+def test_lengths_that_cannot_be_looked_at(words: list[str], said: str, encoder: Path, toy_table: Path) -> None:
+    result = call("tasks", "check", toy_table, *(str(encoder) if word == "ENCODER" else word for word in words))
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_flags_win_over_the_file(study: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lowres.data.leaks import MIN_GRAMS, Finding, gram_matrix, nearly_same, normalise, remove
 from lowres.data.rows import Rows
+from lowres.data.spec import Overlap
 from lowres.data.splits import Parts
 
 PLACES = ("train", "dev", "test")
@@ -25,8 +26,10 @@ def domain(name: str, *rows: tuple[str, str, str]) -> tuple[Rows, Parts]:
     return made, Parts(*parts)
 
 
-def kept(*domains: tuple[Rows, Parts]) -> tuple[list[list[list[int]]], list[Finding]]:
-    parts, findings = remove({rows.domain: (rows, part) for rows, part in domains})
+def kept(
+    *domains: tuple[Rows, Parts], overlap: Overlap = "leaves-train"
+) -> tuple[list[list[list[int]]], list[Finding]]:
+    parts, findings = remove({rows.domain: (rows, part) for rows, part in domains}, overlap)
     return [[part.tolist() for part in parts[rows.domain]] for rows, _ in domains], findings
 
 
@@ -60,6 +63,28 @@ def test_train_and_dev_leave_test_stays_also_across_domains() -> None:
             Finding("test duplicate", "two", "test", "two", 1),
         ],
     )
+
+
+def test_test_rows_of_its_own_domain_leave_where_the_task_says_so() -> None:
+    """Equal and nearly equal ones; what then stands in no test part stays in train and dev."""
+    one = domain(
+        "one",
+        ("train", "Same text!", "p"), ("train", words(0, 24), "n"), ("dev", "third", "p"), ("dev", "same text", "p"),
+        ("test", "same text", "n"), ("test", "SAME TEXT", "p"), ("test", words(0, 22) + " q q2", "n"),
+        ("test", "third", "n"), ("test", "fourth", "n"),
+    )  # fmt: skip
+    two = domain("two", ("train", "fourth", "p"), ("train", "same text", "p"), ("test", "fifth", "p"))
+    assert kept(one, two, overlap="leaves-test") == (
+        [[[1], [3], [7, 8]], [[], [], [2]]],
+        [
+            Finding("train overlap", "one", "test", "one", 3),
+            Finding("test overlap", "one", "dev", "one", 1),
+            Finding("test overlap", "two", "train", "one", 1),
+            Finding("dev overlap", "one", "train", "one", 1),
+            Finding("dev overlap", "two", "train", "one", 1),
+        ],
+    )
+    assert kept(one, two)[0] == [[[], [], [4, 5, 6, 7, 8]], [[], [], [2]]]
 
 
 def test_train_leaves_for_dev_but_not_for_a_dev_row_that_left() -> None:
@@ -125,17 +150,21 @@ def test_nearly_same_agrees_with_the_plain_rule(left: list[str], right: list[str
 rows_of = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(["a", "b", "c", "A."]), st.sampled_from("pn")))
 
 
-@given(rows_of, rows_of)
-def test_nothing_leaks_and_tests_are_whole(one: list[tuple[str, str, str]], two: list[tuple[str, str, str]]) -> None:
+@pytest.mark.parametrize("overlap", ["leaves-train", "leaves-test"])
+@given(one=rows_of, two=rows_of)
+def test_nothing_leaks_and_tests_are_whole(
+    overlap: Overlap, one: list[tuple[str, str, str]], two: list[tuple[str, str, str]]
+) -> None:
     before = [domain("one", *one), domain("two", *two)]
-    parts, findings = kept(*before)
+    parts, findings = kept(*before, overlap=overlap)
     held = [
         {normalise(rows.texts[place]) for (rows, _), part in zip(before, parts, strict=True) for place in part[at]}
         for at in range(3)
     ]
     assert sum(map(len, held)) == len(set.union(*held))
     for (rows, old), part in zip(before, parts, strict=True):
-        assert part[2] == old.test.tolist()
+        given_train = {normalise(rows.texts[place]) for place in old.train} if overlap == "leaves-test" else set()
+        assert part[2] == [place for place in old.test.tolist() if normalise(rows.texts[place]) not in given_train]
         trained = [normalise(rows.texts[place]) for place in part[0]]
         assert len(trained) == len(set(trained))
     gone = sum(len(old) for _, parts_ in before for old in parts_) - sum(len(x) for part in parts for x in part)

@@ -159,6 +159,32 @@ def test_findings_and_the_kept_result_agree(tmp_path: Path, cache: Path, monkeyp
     assert load_task(path).fingerprint == first.fingerprint
 
 
+def test_what_is_kept_of_one_rule_of_overlap_is_not_taken_for_the_other(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "KEEP_FROM", -1.0)
+    fresh = [row | {"text": f"fresh {row['text']}"} for row in rows(4)]
+    dev = [row | {"text": f"dev {row['text']}"} for row in rows(2)]
+    parts = {"train": rows(), "dev": dev, "test": [*rows(12), *fresh]}
+    table(tmp_path / "x.csv", [row | {"split": part} for part, some in parts.items() for row in some])
+    source = "name: t\nsource: {kind: files, parts: [{path: x.csv}]}\n"
+    found = {}
+    for overlap in ("", "overlap: leaves-train", "overlap: leaves-test"):
+        (tmp_path / "t.yaml").write_text(source + overlap)
+        found[overlap] = load_task(tmp_path / "t.yaml")
+    assert len(list(cache.rglob("*.json"))) == 2
+    plain, same, other = found.values()
+    assert (plain.fingerprint, plain.findings) == (same.fingerprint, same.findings)
+    assert other.fingerprint != plain.fingerprint
+    assert plain.findings.total("train overlap") == 0
+    assert other.findings.total("train overlap") == 24
+    assert [len(domain.test) for domain in plain.domains.values()] == [16, 16]
+    assert [len(domain.test) for domain in other.domains.values()] == [4, 4]
+    (said,) = [line for line in other.findings.warnings if "not tested on" in line]
+    assert said.startswith("24 given test rows")
+    assert said.endswith("a 12, b 12")
+
+
 def change(**cells: str) -> list[Row]:
     content = rows()
     content[4] = content[4] | cells

@@ -91,6 +91,10 @@ def test_tokens(encoder: Path) -> None:
     assert tokens.encode([short], 24)[0].tolist()[0] == 2
     assert len(tokens.encode([long], 6)[0]) == 6
     assert tokens.truncated([short, long], 6) == 0.5
+    assert tokens.truncated_about([short, long], 6, 1000) == 0.5
+    assert tokens.truncated_about([short, "good " * 10**6], 6, 1000) == 0.5
+    assert tokens.truncated_about([long] * 10, 6, 1) == 1
+    assert tokens.truncated_about([], 6, 1) == 0
     assert tokens.encode(["", "\ud800 \x00"], 8)[0].tolist() == [2, 3]
     seen = np.concatenate([positions for positions, _, _ in tokens.by_length([short, long] * 9, 24, 40)])
     assert sorted(seen.tolist()) == list(range(18))
