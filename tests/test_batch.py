@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -19,7 +22,7 @@ QUICK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["batch_grid.py"])
+@pytest.mark.parametrize("name", ["batch_grid.py", "regression_gate.py"])
 def test_help_says_how_it_is_called(name: str) -> None:
     done = run_script(name, "--help")
     assert done.returncode == 0, done.stderr
@@ -61,12 +64,16 @@ class TestGrid:
         summary = json.loads((wide / "summary.json").read_text())
         zero, four = (row for row in found["rows"] if row["variant"] == "wide" and "bert" in row["backbone"])
         assert zero["drop"] == summary["shift"][0]["source_drop"]["mean"]
-        scores = {one["method"]: one["mean"] for one in summary["scores"] if (one["target"], one["shots"]) == ("film", 4)}
+        scores = {
+            one["method"]: one["mean"] for one in summary["scores"] if (one["target"], one["shots"]) == ("film", 4)
+        }
         assert set(scores) == {"target-only", "probe"}
         assert (four["best"], four["score"]) == max(scores.items(), key=lambda item: item[1])
         assert zero["best"] == "source-only"
         with (tmp_path / "out" / "grid.csv").open(encoding="utf-8") as stream:
-            assert [float(row["drop_low"]) for row in csv.DictReader(stream)] == [row["drop_low"] for row in found["rows"]]
+            assert [float(row["drop_low"]) for row in csv.DictReader(stream)] == [
+                row["drop_low"] for row in found["rows"]
+            ]
         before = (tmp_path / "out" / "grid.csv").read_bytes()
         code, _, talk = self.call(tmp_path, grid)
         assert code == 0, talk
@@ -76,7 +83,12 @@ class TestGrid:
 
     def test_a_study_that_fails_is_named_and_the_others_go_on(self, grid: dict[str, Any], tmp_path: Path) -> None:
         lone = write_table(tmp_path / "lone.csv", [row for row in toy_rows(20) if row["domain"] == "shop"])
-        grid |= {"tasks": [str(lone), *grid["tasks"]], "backbones": grid["backbones"][:1], "variants": {"": {}}, "overrides": []}
+        grid |= {
+            "tasks": [str(lone), *grid["tasks"]],
+            "backbones": grid["backbones"][:1],
+            "variants": {"": {}},
+            "overrides": [],
+        }
         code, table, talk = self.call(tmp_path, grid)
         assert code == 1
         assert talk.splitlines()[-1] == "failed: lone-bert"
@@ -116,3 +128,122 @@ class TestGrid:
         assert said in talk
         assert "Traceback" not in talk
         assert not (tmp_path / "out").exists()
+
+
+def divided(folder: Path, swapped: bool = False) -> Path:
+    """The toy table with given parts; the labels of its training rows swapped, if asked for."""
+    rows = toy_rows(100)
+    other = {"negative": "positive", "positive": "negative"}
+    for number, row in enumerate(rows):
+        row["split"] = "test" if number % 2 else "train"
+        if swapped and row["split"] == "train":
+            row["label"] = other[row["label"]]
+    folder.mkdir()
+    return write_table(folder / "toy.csv", rows)
+
+
+class TestGate:
+    """One baseline; what is compared with it is a run of its own each."""
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+        folder = tmp_path_factory.mktemp("gate")
+        config = {
+            **QUICK, "task": str(divided(folder / "good")), "source": "shop", "target": "film", "seeds": 3, "source-rows": 60,
+            "backbone": str(encoder), "store": str(folder / "store"), "out": str(folder / "out"),
+            "recipe": {"min_steps": 40, "max_length": 24, "learning_rate": 5e-3, "head_learning_rate": 5e-2},
+        }  # fmt: skip
+        divided(folder / "bad", swapped=True)
+        (folder / "study.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        made = self.call(folder, "--update-baseline")
+        assert made.returncode == 0, made.stderr
+        return folder
+
+    def call(self, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        given = ["--config", str(place / "study.yaml"), "--baseline", str(place / "baseline.json")]
+        return run_script("regression_gate.py", *given, *words)
+
+    def test_what_did_not_change_passes(self, place: Path, tmp_path: Path) -> None:
+        done = self.call(place, "--junit", str(tmp_path / "gate.xml"))
+        assert done.returncode == 0, done.stderr
+        *checks, last = done.stdout.splitlines()
+        assert last == "3 checks, 0 failed, 0 open"
+        assert all(line.startswith("ok ") and "worse by .000 [.000, .000]" in line for line in checks)
+        assert all(line.endswith("paired over 3 draws") for line in checks)
+        assert ["drop" in line for line in checks] == [True, False, False]
+        assert "source-only shop → film, 0 shots" in checks[1]
+        assert "source-then-target shop → film, 4 shots" in checks[2]
+        suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
+        assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+
+    def test_a_model_that_learned_the_wrong_labels_fails(self, place: Path, tmp_path: Path) -> None:
+        """The score falls; the drop does not grow, since the model is as bad in its source."""
+        words = ["--set", f"task={place / 'bad' / 'toy.csv'}", "--junit", str(tmp_path / "gate.xml"), "--github"]
+        done = self.call(place, *words, "--set", f"out={tmp_path / 'out'}")
+        assert done.returncode == 1, done.stderr
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        assert len(failed) == 2
+        assert all("macro-F1 of" in line for line in failed)
+        assert sum(line.startswith("::error title=regression gate::FAILED") for line in done.stdout.splitlines()) == 2
+        failures = ElementTree.parse(tmp_path / "gate.xml").getroot().findall("testcase/failure")
+        assert [one.text for one in failures] == failed
+        assert json.loads((place / "baseline.json").read_text())["summary"]["study"]["task"] == "toy"
+
+    def test_a_model_that_learned_nothing_fails_also_from_two_intervals(self, place: Path, tmp_path: Path) -> None:
+        words = ["--set", "recipe.learning_rate=1e-9", "--set", "recipe.head_learning_rate=1e-9"]
+        done = self.call(place, *words, "--set", f"out={tmp_path / 'out'}", "--baseline-store", str(tmp_path / "none"))
+        assert done.returncode == 1, done.stdout
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        assert any("source-only shop → film" in line for line in failed)
+        assert all(line.endswith("from two intervals") for line in failed)
+
+    def test_noise_passes(self, place: Path, tmp_path: Path) -> None:
+        """A recipe that comes to other numbers, not shown to be worse."""
+        done = self.call(place, "--set", "recipe.batch=12", "--set", f"out={tmp_path / 'out'}")
+        assert done.returncode == 0, done.stdout
+        assert not all("worse by .000 [.000, .000]" in line for line in done.stdout.splitlines()[:-1])
+
+    def test_answers_that_were_made_again_are_not_taken_for_the_baselines(self, place: Path, tmp_path: Path) -> None:
+        shutil.copytree(place / "store", tmp_path / "store")
+        found = json.loads((place / "baseline.json").read_text())
+        for cell in found["cells"]:
+            cell["answers"] = "0" * 64
+        (tmp_path / "baseline.json").write_text(json.dumps(found))
+        words = ["--set", f"store={tmp_path / 'store'}", "--set", f"out={tmp_path / 'out'}"]
+        done = self.call(place, *words, "--baseline", str(tmp_path / "baseline.json"))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("from two intervals") == 3
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (["--set", "limit=20"], "--limit: None, now 20"),
+            (["--set", "target=chat"], "not in this study: source-only shop → film, 0 shots"),
+            (["--set", "shots=0"], "source-then-target shop → film, 4 shots"),
+            (["--set", "protocol=leave-one-out", "--set", "source=shop,chat"], "protocol: pairs, now leave-one-out"),
+            (["--max-score-fall", "-1"], "--max-score-fall"),
+            (["--methods", "joints"], "unknown method"),
+        ],
+    )
+    def test_what_cannot_be_compared_is_refused(self, change: list[str], said: str, place: Path) -> None:
+        done = self.call(place, *change)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not done.stdout
+
+    def test_other_test_rows_are_refused(self, place: Path, tmp_path: Path) -> None:
+        rows = divided(tmp_path / "own").read_text().splitlines()
+        last = max(number for number, line in enumerate(rows) if line.endswith("film,test"))
+        (tmp_path / "own" / "toy.csv").write_text("\n".join([*rows[:last], *rows[last + 1 :]]) + "\n")
+        done = self.call(place, "--set", f"task={tmp_path / 'own' / 'toy.csv'}")
+        assert done.returncode == 2
+        assert "test rows of film" in done.stderr
+
+    def test_no_baseline(self, place: Path, tmp_path: Path) -> None:
+        for text in (None, "{}"):
+            if text:
+                (tmp_path / "b.json").write_text(text)
+            done = self.call(place, "--baseline", str(tmp_path / "b.json"))
+            assert done.returncode == 2
+            assert "--update-baseline" in done.stderr
