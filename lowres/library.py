@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lowres.analysis.measure import Scores, summarise
 from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
@@ -445,6 +446,15 @@ def score(model: Classifier, rows: Rows) -> dict[str, object]:
     """Every metric of a saved model on labelled rows.
 
     Raises:
+        UserError: As of ``answers``.
+    """
+    return all_metrics(*answers(model, rows), model.labels)
+
+
+def answers(model: Classifier, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Label positions [rows] of labelled rows, and a saved model's probabilities on them, [rows, classes].
+
+    Raises:
         UserError: The model knows other labels than the rows have, or there are no rows.
     """
     unknown = sorted(set(rows.labels) - set(model.labels))
@@ -455,7 +465,7 @@ def score(model: Classifier, rows: Rows) -> dict[str, object]:
             expected=", ".join(model.labels),
         )
     targets = np.array([model.labels.index(label) for label in rows.labels], dtype=np.int64)
-    return all_metrics(targets, model.predict_proba(list(rows.texts)), model.labels)
+    return targets, model.predict_proba(list(rows.texts))
 
 
 def load(

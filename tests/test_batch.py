@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,8 +15,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+import lowres
+from lowres.data.task import load_task
+from lowres.library import score
+from lowres.models.backbone import Backbone
 from tests.conftest import toy_rows, write_table
-from tests.test_scripts import run_script
+from tests.test_scripts import ROOT, run_script
 
 QUICK = {
     "shots": [0, 4], "seeds": 2, "source-rows": 20, "precision": "fp32", "methods": ["target-only", "source-then-target"],
@@ -22,7 +28,7 @@ QUICK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["batch_grid.py", "regression_gate.py"])
+@pytest.mark.parametrize("name", ["batch_grid.py", "regression_gate.py", "score_folder.py"])
 def test_help_says_how_it_is_called(name: str) -> None:
     done = run_script(name, "--help")
     assert done.returncode == 0, done.stderr
@@ -247,3 +253,93 @@ class TestGate:
             done = self.call(place, "--baseline", str(tmp_path / "b.json"))
             assert done.returncode == 2
             assert "--update-baseline" in done.stderr
+
+
+class TestFolder:
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory, encoders: dict[str, Path]) -> Path:
+        """Adapters of a run and of a single fit on two backbones, and much that is none."""
+        folder = tmp_path_factory.mktemp("adapters")
+        table = divided(folder / "tables")
+        given = {name.replace("-", "_"): value for name, value in QUICK.items()}
+        study = lowres.Study(
+            table, sources="shop", targets="film", **given, backbone=encoders["bert"], store=folder / "runs" / "store",
+            out=folder / "runs" / "one",
+        )  # fmt: skip
+        study.run()
+        other = lowres.Study(table, **given, backbone=encoders["electra"], store=folder / "store")
+        other.fit("chat", shots=8).save(folder / "runs" / "deep" / "er" / "chat-8")
+        shutil.copytree(folder / "runs" / "one" / "best" / "film-4", folder / "runs" / "damaged")
+        (folder / "runs" / "damaged" / "head.safetensors").write_bytes(b"none")
+        (folder / "runs" / "foreign").mkdir()
+        (folder / "runs" / "foreign" / "adapter_config.json").write_text("{}")
+        return folder
+
+    def test_every_adapter_is_scored_and_the_rest_is_named(self, place: Path, tmp_path: Path) -> None:
+        files = ["--csv", str(tmp_path / "scores.csv"), "--json", str(tmp_path / "scores.json")]
+        table = place / "tables" / "toy.csv"
+        done = run_script("score_folder.py", str(place / "runs"), str(table), "--on", "film,chat", *files)
+        assert done.returncode == 1, done.stderr
+        said = done.stderr.splitlines()
+        assert {line for line in said if line.startswith("no adapter")} == {
+            f"no adapter: {place / 'runs' / name}" for name in ("foreign", "store")
+        }
+        assert any(line.startswith(f"not scored: {place / 'runs' / 'damaged'}: ") for line in said)
+        found = json.loads((tmp_path / "scores.json").read_text())
+        assert list(found["not_scored"]) == [str(place / "runs" / "damaged")]
+        entries = found["scores"]
+        assert len(entries) == 3 * 2
+        worst = [one["mean"] for one in entries if one["worst"]]
+        assert worst == sorted(worst, reverse=True)
+        task = load_task(table)
+        for one in entries:
+            exact = score(lowres.load(one["adapter"]), task.domain(one["domain"]).test)["macro_f1"]
+            assert one["mean"] == pytest.approx(exact, abs=1e-6)
+            assert one["low"] < one["mean"] < one["high"]
+            assert one["mean"] >= min(other["mean"] for other in entries if other["adapter"] == one["adapter"])
+        run, single = ([one for one in entries if (one["method"] == "target-only") == alone] for alone in (False, True))
+        assert {one["trained_on"] for one in run} == {0}
+        assert {one["trained_on"] for one in single} == {None}
+        with (tmp_path / "scores.csv").open(encoding="utf-8") as stream:
+            assert [row["adapter"] for row in csv.DictReader(stream)] == [one["adapter"] for one in entries]
+        assert [line.split(" | ")[0].strip("| ") for line in done.stdout.splitlines()[2:]] == [
+            str(Path(one["adapter"]).relative_to(place / "runs")) for one in entries if one["worst"]
+        ]
+
+    def test_rows_that_an_adapter_was_trained_on_are_counted(self, place: Path, tmp_path: Path) -> None:
+        """A table in which training and test rows have changed places: 4 shots a class of two classes were seen."""
+        text = (place / "tables" / "toy.csv").read_text()
+        turned = text.replace(",train", ",held").replace(",test", ",train").replace(",held", ",test")
+        (tmp_path / "turned.csv").write_text(turned)
+        done = run_script("score_folder.py", str(place / "runs" / "one"), str(tmp_path / "turned.csv"), "--on", "film")
+        assert done.returncode == 0, done.stderr
+        seen = {
+            line.split(" | ")[0].strip("| "): line.split(" | ")[-1].strip("| ") for line in done.stdout.splitlines()[2:]
+        }
+        assert seen == {"best/film-0": "0", "best/film-4": "8 of 100 film"}
+
+    def test_each_backbone_is_loaded_once(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        opened, whole = list[str](), Backbone.open
+        monkeypatch.setattr(Backbone, "open", lambda one, *given: opened.append(one.name) or whole(one, *given))
+        words = [str(place / "runs"), str(place / "tables" / "toy.csv"), "--on", "film"]
+        monkeypatch.setattr(sys, "argv", ["score_folder.py", *words])
+        with pytest.raises(SystemExit, match="1"):
+            runpy.run_path(str(ROOT / "scripts" / "score_folder.py"), run_name="__main__")
+        assert sorted(opened) == ["bert", "electra"]
+        assert capsys.readouterr().out.count("film") >= 3
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["tables", "--on", "film"], "holds no adapter"),
+            (["runs", "--on", "flim"], "did you mean 'film'"),
+            (["runs", "--on", "film", "--split", "train"], "unknown split"),
+        ],
+    )
+    def test_mistakes_are_said(self, words: list[str], said: str, place: Path) -> None:
+        done = run_script("score_folder.py", str(place / words[0]), str(place / "tables" / "toy.csv"), *words[1:])
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ RUN_HERE = {
     "measure_forecasts.py", "measure_methods.py",
 }  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
-BATCH = {"batch_grid.py"}
+BATCH = {"batch_grid.py", "regression_gate.py", "score_folder.py"}
 RUN_ELSEWHERE = {"simulate_intervals.py"} | SIMULATED | BATCH  # tests/stats, tests/test_batch.py
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
