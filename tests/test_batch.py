@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ import yaml
 import lowres
 from lowres.data.task import load_task
 from lowres.library import score
-from lowres.models.backbone import Backbone
+from lowres.models.backbone import NAMED, Backbone
 from tests.conftest import toy_rows, write_table
 from tests.test_scripts import ROOT, run_script
 
@@ -343,3 +345,29 @@ class TestFolder:
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_every_command_of_the_page_runs(encoder: Path, toy_table: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(bash|sh)\n(.*?)^```", text, flags=re.S | re.M)
+    assert len(blocks) == len(re.findall(r"^```(?!text|$)", text, flags=re.M)) == 5
+    cache = tmp_path / "cache"
+    shutil.copytree(encoder, cache / "models" / f"minilm-{NAMED['minilm'].weights_sha256[:12]}")
+    shutil.copyfile(toy_table, tmp_path / "reviews.csv")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "LOWRES_CACHE": str(cache), "OMP_NUM_THREADS": "1", "PATH": path}
+    said = []
+    for shell, block in blocks:
+        done = subprocess.run(
+            [shell, "-euc", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        said.append(done.stdout)
+    assert "in all: " in said[0]
+    whole = json.loads((tmp_path / "runs" / "grid" / "grid.json").read_text())["studies"]
+    assert [one["trained"] for one in whole.values()] == [0, 0]
+    assert "3 checks, 0 failed, 0 open" in said[2]
+    assert said[3] == "no worse than the baseline\n"
+    assert len(list((tmp_path / "nightly").glob("*.xml"))) == 1
+    assert said[4].count("best/film-") == 4
