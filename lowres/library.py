@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from lowres.analysis.measure import Scores, summarise
 from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
@@ -21,6 +22,7 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens
 from lowres.errors import FitError, UserError
+from lowres.kinds import KINDS
 from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
@@ -33,7 +35,7 @@ from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
 from lowres.study.protocol import targets_of
 from lowres.study.provenance import provenance
-from lowres.study.runner import Progress, kept_answers, run_plan
+from lowres.study.runner import Progress, kept_answers, run_plan, truth
 from lowres.study.store import Store
 from lowres.study.validation import Candidate, Validated, validate, validation
 from lowres.training.engines import make_engine
@@ -464,19 +466,35 @@ def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str
         labels: All labels of a task whose domains differ in them; none: the model has to know every label.
 
     Raises:
+        UserError: As of ``answers``.
+    """
+    targets, said, known = answers(model, rows, labels)
+    return all_metrics(targets, said, known, rows.kind)
+
+
+def answers(
+    model: Classifier, rows: Rows, labels: Sequence[str] = ()
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], tuple[str, ...]]:
+    """What labelled rows are, as a ``Metric`` takes it, a saved model's answers on them [units, outputs], and the labels of both.
+
+    Args:
+        model: See ``score``.
+        rows: See ``score``.
+        labels: See ``score``.
+
+    Raises:
         UserError: The model knows other labels than the rows have, or there are no rows.
     """
-    known = labels if set(model.labels) <= set(labels) and set(model.labels) & set(rows.labels) else model.labels
-    unknown = sorted(set(rows.labels) - set(known))
+    own = set(rows.by_label()) if KINDS[rows.kind].answer != "value" else set[str]()
+    known = tuple(labels) if set(model.labels) <= set(labels) and set(model.labels) & own else model.labels
+    unknown = sorted(own - set(known))
     if unknown or not len(rows):
         raise UserError(
             "the adapter was made for another label set" if unknown else f"no rows of {rows.domain} to score on",
             got=", ".join(unknown) or None,
             expected=", ".join(model.labels),
         )
-    targets = np.array([known.index(label) for label in rows.labels], dtype=np.int64)
-    probabilities = widened(model.predict_proba(list(rows.texts)), model.labels, known)
-    return all_metrics(targets, probabilities, tuple(known))
+    return truth(rows, known), widened(model.predict_proba(list(rows.texts)), model.labels, known), known
 
 
 def load(

@@ -16,7 +16,8 @@ RUN_HERE = {
     "measure_forecasts.py", "measure_methods.py",
 }  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
-RUN_ELSEWHERE = {"simulate_intervals.py"} | SIMULATED  # tests/stats
+BATCH = {"batch_grid.py", "regression_gate.py", "score_folder.py"}
+RUN_ELSEWHERE = {"simulate_intervals.py"} | SIMULATED | BATCH  # tests/stats, tests/test_batch.py
 SHELL = {"demo", "test", "setup", "constraints.txt"}
 
 

@@ -62,27 +62,17 @@ def store_check(folder: Folder = DEFAULT) -> None:
 @guarded
 def store_prune(
     keep: Annotated[
-        list[Path], typer.Option(help="A run folder whose fits stay; may be repeated.", show_default=False)
+        list[Path],
+        typer.Option(
+            help="A run folder, or the YAML file of a search or a folder of such, whose fits stay; may be repeated.",
+            show_default=False,
+        ),
     ],
     folder: Folder = DEFAULT,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it only says what would go.")] = False,
 ) -> None:
-    """Remove the fits that no kept run uses, and drafts that a killed process left."""
-    from json import loads
-
-    from lowres.errors import UserError
-
-    used: set[str] = set()
-    for run in keep:
-        cells = run / "cells.jsonl"
-        if not cells.is_file():
-            raise UserError(f"{run} is no run folder", got="no cells.jsonl")
-        try:
-            for line in filter(None, cells.read_text(encoding="utf-8").split("\n")):
-                record = loads(line)
-                used |= {record["key"], *record["starts"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{cells} is damaged", got=error, hint="run the study again") from None
+    """Remove the fits that no kept run or search uses, and drafts that a killed process left."""
+    used = set[str]().union(*map(_used, keep))
     kept = _open(folder)
     unused = [key for key in kept.list_fits() if key not in used]
     if not yes:
@@ -91,3 +81,33 @@ def store_prune(
     for key in unused:
         kept.drop_fit(key)
     put(f"{len(unused)} fits removed, {len(kept.list_fits())} kept, {kept.clear_drafts()} drafts cleared")
+
+
+def _used(kept: Path) -> set[str]:
+    """Keys of the fits that a run or searches rest on."""
+    from lowres.errors import UserError
+    from lowres.tuning.result import is_chosen, read_tuned
+
+    if (kept / "cells.jsonl").is_file():
+        return _used_by_run(kept / "cells.jsonl")
+    searches = [path for path in (sorted(kept.glob("*.y*ml")) if kept.is_dir() else [kept]) if is_chosen(path)]
+    if not searches:
+        raise UserError(f"{kept} is no run folder and no search", got="no cells.jsonl, no file of lowres tune")
+    if any(kept.glob("*/cells.jsonl")):
+        raise UserError(f"{kept} holds runs beside searches", hint="name each run folder and each search with a --keep")
+    return {key for path in searches for key in read_tuned(path).fits}
+
+
+def _used_by_run(cells: Path) -> set[str]:
+    from json import loads
+
+    from lowres.errors import UserError
+
+    used: set[str] = set()
+    try:
+        for line in filter(None, cells.read_text(encoding="utf-8").split("\n")):
+            record = loads(line)
+            used |= {record["key"], *record["starts"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{cells} is damaged", got=error, hint="run the study again") from None
+    return used

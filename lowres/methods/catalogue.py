@@ -30,6 +30,8 @@ class Method:
     """Where it is described."""
     not_for: frozenset[str] = frozenset()
     """Kinds of task for which it has no meaning, or none that is built."""
+    adapts: bool = True
+    """Whether it trains an adapter, so that a model of it can be saved; ``label-names`` does with target shots."""
 
     @property
     def summary(self) -> str:
@@ -74,7 +76,7 @@ METHODS: dict[str, Method] = {
     "target-only": Method(baselines.target_only, T),
     "source-then-target": Method(transfer.source_then_target, ST, source="a:1811.01088"),
     "joint": Method(transfer.joint, ST),
-    "full-finetune": Method(transfer.full_finetune, ST, zero=True),
+    "full-finetune": Method(transfer.full_finetune, ST, zero=True, adapts=False),
     "probe-then-lora": Method(transfer.probe_then_lora, T, source="a:2202.10054"),
     "contrastive": Method(transfer.contrastive, T, source="a:2209.11055", not_for=SINGLE_ONLY),
     "interpolate": Method(averaging.interpolate, ST, source="a:2109.01903"),
@@ -91,13 +93,13 @@ METHODS: dict[str, Method] = {
     "dann": Method(adaptation.dann, STU, zero=True, source="a:1505.07818"),
     "label-names": Method(prior.label_names, NAMES, zero=True, source="a:1909.00161", not_for=SINGLE_ONLY),
     "keywords": Method(prior.keywords, RULES, zero=True, source="a:2010.07835", not_for=SINGLE_ONLY),
-    "nearest": Method(baselines.nearest, T, source="a:1703.05175", not_for=OTHER_ANSWERS),
-    "probe": Method(baselines.probe, T),
-    "probe-joint": Method(baselines.probe_joint, ST, zero=True),
-    "tfidf": Method(baselines.tfidf, T, not_for=TOKENS),
-    "tfidf-joint": Method(baselines.tfidf_joint, ST, zero=True, not_for=TOKENS),
-    "tree": Method(baselines.tree, ST, zero=True, not_for=SINGLE_ONLY),
-    "majority": Method(baselines.majority, S, zero=True, few=False),
+    "nearest": Method(baselines.nearest, T, source="a:1703.05175", not_for=OTHER_ANSWERS, adapts=False),
+    "probe": Method(baselines.probe, T, adapts=False),
+    "probe-joint": Method(baselines.probe_joint, ST, zero=True, adapts=False),
+    "tfidf": Method(baselines.tfidf, T, not_for=TOKENS, adapts=False),
+    "tfidf-joint": Method(baselines.tfidf_joint, ST, zero=True, not_for=TOKENS, adapts=False),
+    "tree": Method(baselines.tree, ST, zero=True, not_for=SINGLE_ONLY, adapts=False),
+    "majority": Method(baselines.majority, S, zero=True, few=False, adapts=False),
 }
 
 DEFAULT = ("source-only", "target-full", "target-only", "probe", "source-then-target")

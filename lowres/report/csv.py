@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
@@ -13,14 +14,18 @@ FORMULA = tuple("=+-@＝＋－＠")
 
 
 def render(summary: Summary) -> str:
-    """All scores, one row each. Cells that could be read as formulas get a leading apostrophe."""
+    """All scores, one row each."""
+    names = ("method", "source", "target", "shots", "metric", "mean", "low", "high", "seeds")
+    scores = (score.model_dump() for score in summary.scores)
+    return csv_table(names, ([score[name] for name in names] for score in scores))
+
+
+def csv_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under their header. Cells that could be read as formulas get a leading apostrophe; None is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = ("method", "source", "target", "shots", "metric", "mean", "low", "high", "seeds")
-    writer.writerow(names)
-    for score in summary.scores:
-        values = score.model_dump()
-        writer.writerow([_safe(values[name]) for name in names])
+    writer.writerow([_safe(name) for name in header])
+    writer.writerows([_safe(value) for value in row] for row in rows)
     return stream.getvalue()
 
 

@@ -300,15 +300,18 @@ def single_cell(task: Task, on: str, start_from: str | None, shots: int | None, 
     """
     for name in (on, *([start_from] if start_from else [])):
         task.domain(name)
-    if shots == 0 and start_from is None:
-        raise UserError("shots: 0 rows of the domain and no --start-from leave nothing to train on")
     if method is not None:
         name = method
     elif start_from is not None:
         name = "source-only" if shots == 0 else "source-then-target"
     else:
         name = "target-full" if shots is None else "target-only"
-    uses = find_method(name).uses
+    known = find_method(name)
+    uses = known.uses
+    if not known.adapts:
+        raise _no_adapter(name)
+    if shots == 0 and start_from is None:
+        raise UserError("shots: 0 rows of the domain and no --start-from leave nothing to train on")
     faults = [
         (start_from == on, f"--start-from {start_from} is the domain to train on"),
         ("S" in uses and start_from is None, f"{name} needs --start-from"),
@@ -336,8 +339,16 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell, lm_head: bool = Fal
     bench = Bench(cell, train, task.labels, shared, hints=task.hints, labels_of=task.labels_of)
     fit = find_method(cell.method).expression(bench)
     if fit.adapter is None or isinstance(fit.adapter, AllWeights):
-        raise UserError(f"{cell.method} trains no adapter", expected="a method that does, such as target-only")
+        raise _no_adapter(cell.method)
     return Plan(config, task, Origins(), (cell.target,), (cell.method,), cap, {cell: fit})
+
+
+def _no_adapter(method: str) -> UserError:
+    return UserError(
+        f"{method} trains no adapter",
+        expected="a method that does, such as target-only",
+        hint="what it scores says lowres run --methods " + method,
+    )
 
 
 def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan:

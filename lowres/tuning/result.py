@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 import lowres
 from lowres import settings
@@ -91,6 +91,8 @@ class Tuned(Part):
     warnings: list[str]
     config: str | None = None
     """The file with the chosen config."""
+    fits: tuple[str, ...] = ()
+    """Keys of all that the trials rest on; none in files of earlier versions."""
 
     def to_json(self) -> str:
         """As JSON."""
@@ -139,6 +141,7 @@ def tuned(search: Search, done: Searched, backbone: str) -> Tuned:
         else "no trial scored above the default recipe",
         says=_sentence(search, done, found),
         warnings=done.warnings,
+        fits=tuple(search.keys(done)),
     )
 
 
@@ -268,11 +271,33 @@ def check_out(path: Path) -> None:
     """
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"the chosen config cannot be {path}", expected="a name that ends in .yaml")
-    if not path.exists():
-        return
-    try:
-        ours = path.read_text(encoding="utf-8").startswith(FIRST_LINE)
-    except (OSError, ValueError):
-        ours = False
-    if not ours:
+    if path.exists() and not is_chosen(path):
         raise UserError(f"{path} is there and was not written by lowres tune", hint="choose another --out")
+
+
+def is_chosen(path: Path) -> bool:
+    """Whether a search wrote this file of a chosen config."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return stream.readline().rstrip() == FIRST_LINE
+    except (OSError, ValueError):
+        return False
+
+
+def read_tuned(path: Path) -> Tuned:
+    """What stands beside the file of a chosen config.
+
+    Raises:
+        UserError: Nothing does, or it is of another version.
+    """
+    beside, again = path.with_suffix(".json"), "run the same lowres tune again: it trains nothing"
+    try:
+        found = Tuned.model_validate_json(beside.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} has no trials beside it", got=f"{beside}: {error.strerror}", hint=again) from None
+    except ValidationError as error:
+        faults = "; ".join(settings.fault(detail) for detail in error.errors()[:3])
+        raise UserError(f"{beside} is no search that this version reads", got=faults, hint=again) from None
+    if not found.fits:
+        raise UserError(f"{beside} does not name its fits", got="a file of an earlier version", hint=again)
+    return found

@@ -102,6 +102,11 @@ class Search:
             {method: [(d.path, d.low, d.high, d.choices) for d in space] for method, space in self.spaces.items()},
         )
 
+    def keys(self, done: Searched) -> list[str]:
+        """Of every fit that the trials rest on, sorted."""
+        exams = (exam for trial in done.trials for exam in self.how.exams(trial.candidate))
+        return sorted({link.key(self.environment) for exam in exams for link in exam.fit.lineage()})
+
     def go(
         self,
         database: Path,

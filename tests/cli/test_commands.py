@@ -475,6 +475,12 @@ def test_fit_evaluate_predict(toy_table: Path, encoder: Path, tmp_path: Path) ->
         (["--on", "film", "--start-from", "film", "--shots", "2"], "is the domain to train on"),
         (["--on", "film", "--method", "joint", "--shots", "2"], "needs --start-from"),
         (["--on", "film", "--method", "probe", "--shots", "2"], "trains no adapter"),
+        (["--on", "film", "--method", "full-finetune"], "error: full-finetune trains no adapter"),
+        (["--on", "film", "--method", "tree", "--shots", "0"], "error: tree trains no adapter"),
+        (
+            ["--on", "film", "--start-from", "shop", "--shots", "0", "--method", "label-names"],
+            "no use for --start-from",
+        ),
         (["--on", "film", "--method", "target-only"], "needs --shots"),
         (["--on", "film", "--shots", "4000"], "too few"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,64 @@ def test_without_optuna(words: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     done = call("tune", *words, "--method", "probe")
     assert done.exit_code == 2
     assert "pip install 'lowres[tune]'" in done.stderr
+
+
+def test_prune_keeps_what_a_search_rests_on(words: list[str], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    given = [*words[: words.index("--out")], "--out", str(tmp_path / "kept" / "best.yaml"), *QUICK, "--trials", "2"]
+    assert call("tune", *given, "--method", "source-then-target").exit_code == 0
+    searched = {path.name for path in (store / "fits").iterdir()}
+    assert set(json.loads((tmp_path / "kept" / "best.json").read_text())["fits"]) == searched
+    run = [
+        *words[: words.index("--shots")],
+        "--shots",
+        "0",
+        "--methods",
+        "source-only",
+        "--out",
+        str(tmp_path / "run"),
+        *QUICK,
+    ]
+    assert call("run", *run).exit_code == 0
+    both = {path.name for path in (store / "fits").iterdir()}
+    for keep in (tmp_path / "kept", tmp_path / "kept" / "best.yaml"):
+        said = call("store", "prune", "--keep", keep, "--store", store)
+        assert f"{len(both - searched)} of {len(both)} fits would be removed" in said.stdout
+    done = call("store", "prune", "--keep", tmp_path / "kept", "--keep", tmp_path / "run", "--store", store, "--yes")
+    assert "0 fits removed" in done.stdout
+    done = call("store", "prune", "--keep", tmp_path / "kept", "--store", store, "--yes")
+    assert done.exit_code == 0
+    assert {path.name for path in (store / "fits").iterdir()} == searched
+    assert "trial" in call("tune", *given, "--method", "source-then-target").stdout
+    assert json.loads((tmp_path / "kept" / "best.json").read_text())["fits_trained"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda kept: (kept / "best.json").unlink(), "has no trials beside it"),
+        (lambda kept: (kept / "best.json").write_text("{}"), "is no search"),
+        (lambda kept: (kept / "best.yaml").write_text("task: x\n"), "no run folder and no search"),
+        (lambda kept: ((kept / "run").mkdir(), (kept / "run" / "cells.jsonl").touch()), "holds runs beside searches"),
+    ],
+)
+def test_prune_refuses_a_search_that_it_cannot_read(
+    change: Callable[[Path], object], said: str, words: list[str], tmp_path: Path
+) -> None:
+    given = [
+        *words[: words.index("--out")],
+        "--out",
+        str(tmp_path / "kept" / "best.yaml"),
+        *QUICK,
+        "--trials",
+        "1",
+        "--method",
+        "probe",
+    ]
+    assert call("tune", *given).exit_code == 0
+    before = len(list((tmp_path / "store" / "fits").iterdir()))
+    change(tmp_path / "kept")
+    done = call("store", "prune", "--keep", tmp_path / "kept", "--store", tmp_path / "store", "--yes")
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(list((tmp_path / "store" / "fits").iterdir())) == before > 0

@@ -18,7 +18,7 @@ from lowres.study.config import build_config
 from lowres.study.plan import Plan, make_plan
 from lowres.training.fit import Environment, Fit, Part
 from lowres.training.picks import PseudoLabels, Resembling, Rules
-from lowres.training.recipe import Logistic
+from lowres.training.recipe import AllWeights, Logistic
 from tests.methods.follow import leaks
 
 SETTINGS = Settings(row_cap=30)
@@ -157,6 +157,7 @@ def test_a_method_uses_what_it_declares(name: str, hinted_task: Task) -> None:
     fit = method.expression(bench(hinted_task, name, method.budgets([8, 0])[0]))
     domains = {part.rows.domain for link in fit.lineage() for part in link.parts}
     assert ("shop" in domains) == bool({"S", "others"} & method.uses)
+    assert method.adapts == (fit.adapter is not None and not isinstance(fit.adapter, AllWeights))
 
 
 def test_shots_are_nested_and_source_is_shared(toy_task: Task) -> None:
