@@ -29,6 +29,8 @@ class Kind:
     """Primary metric where the task file names none."""
     unit: Literal["text", "word"] = "text"
     """What gets an answer: a row's text, or each of its words."""
+    budget: str = ""
+    """What a number of shots stands for, where it is not rows a class."""
 
     @property
     def single(self) -> bool:
@@ -39,9 +41,17 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "classification": Kind("one label a text", "one", "macro_f1"),
     "pair": Kind("one label for two texts", "one", "macro_f1"),
-    "tokens": Kind("one tag a word", "one", "entity_f1", unit="word"),
-    "multilabel": Kind("any number of labels a text", "many", "macro_f1"),
-    "regression": Kind("a number a text, or for two texts", "value", "spearman"),
+    "tokens": Kind(
+        "one tag a word",
+        "one",
+        "entity_f1",
+        unit="word",
+        budget="sentences that hold each entity type so often, or so many sentences where tags name no entities",
+    ),
+    "multilabel": Kind(
+        "any number of labels a text", "many", "macro_f1", budget="rows that hold each label, and none, so often"
+    ),
+    "regression": Kind("a number a text", "value", "spearman", budget="so many rows in all"),
 }
 
 

@@ -391,6 +391,8 @@ def _warnings(outcome: Outcome) -> list[str]:
         found.append("one draw: no verdicts, and intervals speak of the test rows only; take five or more")
     elif plan.config.seeds < FEW_DRAWS:
         found.append(f"few draws: {plan.config.seeds}; intervals are wide, five or more are better")
+    if KINDS[plan.task.kind].budget:
+        found.append(f"shots, and labels a class, mean here: {KINDS[plan.task.kind].budget}")
     if plan.config.limit is not None:
         found.append(f"at most {plan.config.limit} test rows a domain (--limit)")
     if outcome.failed:
