@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowres.cli.flags import Column
+from lowres.cli.flags import Column, PairColumn
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
-KINDS = ("left out", "test overlap", "dev overlap", "conflict", "duplicate", "test duplicate", "shared group")
+FOUND = ("left out", "test overlap", "dev overlap", "conflict", "duplicate", "test duplicate", "shared group")
 SPLITS = ("train", "dev", "test")
 MOST = 20
 """Lines of a list that are shown."""
@@ -75,6 +75,7 @@ def tasks_init(
         str | None, typer.Option(help="Name of the task; by default that of the table.", show_default=False)
     ] = None,
     text_column: Column = None,
+    pair_column: PairColumn = None,
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
@@ -90,6 +91,7 @@ def tasks_init(
     text = draft_task(
         table,
         text_column=text_column,
+        pair_column=pair_column,
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
@@ -123,16 +125,19 @@ def _refuse_output(output: Path, force: bool) -> None:
 def tasks_check(
     name: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")],
     text_column: Column = None,
+    pair_column: PairColumn = None,
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
+    from lowres.kinds import KINDS
 
     task = load_task(
         name,
         text_column=text_column,
+        pair_column=pair_column,
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
@@ -142,7 +147,9 @@ def tasks_check(
     for line in task.notes:
         say(line)
     counts, screen = check_counts(task), console(WIDE_SCREEN)
-    put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
+    kind = "" if task.kind == "classification" else f" · {KINDS[task.kind].title}"
+    facts = f"{task.metric} · {len(task.domains)} domains · {len(task.labels)} labels"
+    put(f"{plain(task.name)} v{task.version} · {facts}{kind}")
     screen.print(_sizes(task, counts))
     put(_counted(counts))
     for line in _known(task):
@@ -184,7 +191,7 @@ def _row(whole: int, rows: list[int], few: bool) -> list[str]:
 
 def _counted(counts: Counts) -> str:
     """How many rows of every kind were found, none too."""
-    return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in KINDS)
+    return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in FOUND)
 
 
 def _known(task: Task) -> Iterator[str]:
