@@ -17,6 +17,7 @@ from lowres.data import splits
 from lowres.data.encodings import whole
 from lowres.data.rows import Rows
 from lowres.errors import UserError
+from lowres.kinds import Given, rows_of
 from lowres.library import check_reach
 from lowres.models import classifier as models
 from lowres.models.backbone import find_backbone
@@ -48,7 +49,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     After ``fit``: ``classes_``, sorted; ``model_``, the trained ``lowres.models.classifier.Classifier``.
 
-    Texts are a list, a tuple, a pandas Series or an array of shape [rows]. Labels are all text, all bool or all numbers.
+    Texts are a list, a tuple, a pandas Series or an array of shape [rows]; pairs of texts a list of tuples. Labels are all
+    text, all bool or all numbers.
     Copies for worker processes (joblib) work, also of a fitted one. To keep a model, ``save`` it: a pickle depends on
     versions and paths, and runs what it names when it is read.
     """
@@ -73,14 +75,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.adapter = adapter
 
-    def fit(self, X: Iterable[str], y: Iterable[Any]) -> Classifier:
-        """Trains on texts [rows] and labels [rows].
+    def fit(self, X: Iterable[Given], y: Iterable[Any]) -> Classifier:
+        """Trains on texts [rows], or tuples of two texts, and labels [rows].
 
         Raises:
             InputError: Not texts, an empty text, other numbers of texts and labels, labels of mixed kinds, one class only.
             UserError: Too few rows for the shots, or a setting that is wrong.
         """
-        texts, given = _texts(X), _labels(y)
+        kind, texts = _rows(X)
+        given = _labels(y)
         if len(texts) != len(given):
             raise InputError("texts and labels differ in number", got=f"{len(texts)} texts, {len(given)} labels")
         classes = np.unique(given)
@@ -90,7 +93,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         given_settings = {"recipe": self.recipe or {}, "lora": self.lora or {}, "adapter": self.adapter}
         config = build_config({**given_settings, "device": self.device, "precision": self.precision})
         ids = tuple(str(number) for number in range(len(texts)))
-        rows = Rows(TASK, ids, tuple(texts), tuple(str(label) for label in given), ids)
+        rows = Rows(TASK, ids, tuple(texts), tuple(str(label) for label in given), ids, kind)
         if self.shots is not None and self.shots < 1:
             raise UserError(f"shots: got {self.shots}, expected at least 1, or None for all rows")
         if self.shots is not None:
@@ -106,27 +109,29 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_ = models.Classifier(
             backbone=found, adapter=engine.adapter_config(fit), tensors=fitted.adapter, head=fitted.head, labels=names,
             max_length=fit.recipe.max_length, pooling=found.pooling, normalise=fit.recipe.normalise, tokenizer=found.folder,
-            about={"task": TASK, "method": "target-only", "train_rows": len(rows), "draw": self.draw}, device=machine.device,
+            about={"task": TASK, "method": "target-only", "train_rows": len(rows), "draw": self.draw}, kind=kind, device=machine.device,
         )  # fmt: skip
         return self
 
-    def predict_proba(self, X: Iterable[str]) -> npt.NDArray[np.float32]:
+    def predict_proba(self, X: Iterable[Given]) -> npt.NDArray[np.float32]:
         """Probabilities, [texts, classes], in the order of ``classes_``."""
         check_is_fitted(self, "model_")
-        return self.model_.predict_proba(_texts(X))
+        return self.model_.predict_proba(_rows(X, self.model_.kind)[1])
 
-    def predict(self, X: Iterable[str]) -> npt.NDArray[Any]:
+    def predict(self, X: Iterable[Given]) -> npt.NDArray[Any]:
         """The most probable class of each text, [texts]."""
         check_is_fitted(self, "model_")
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
-    def measure(self, X: Iterable[str], y: Iterable[Any]) -> Classifier:
+    def measure(self, X: Iterable[Given], y: Iterable[Any]) -> Classifier:
         """Counts right answers on labelled texts that it was not trained on, so that ``model_`` can abstain.
 
         ``model_.predict(texts, min_precision=0.95)`` then answers with label names, None where it abstains.
         """
         check_is_fitted(self, "model_")
-        self.model_ = self.model_.counted_on(_texts(X), [str(label) for label in _labels(y)], task=TASK)
+        self.model_ = self.model_.counted_on(
+            _rows(X, self.model_.kind)[1], [str(label) for label in _labels(y)], task=TASK
+        )
         return self
 
     def save(self, folder: str | Path) -> Path:
@@ -147,8 +152,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _texts(X: Iterable[str]) -> list[str]:
-    """The texts as a list of plain ``str``."""
+def _rows(X: Iterable[Given], kind: str | None = None) -> tuple[str, list[str]]:
+    """The kind of task, by the first item where none is asked for, and the texts as its rows."""
     shape = getattr(X, "shape", None)
     if isinstance(X, str | bytes):
         raise InputError("one text was given where a list is needed", got=X[:60], expected="[text, …]")
@@ -157,15 +162,27 @@ def _texts(X: Iterable[str]) -> list[str]:
             "X is no list of texts",
             got=type(X).__name__ + (f" of shape {tuple(shape)}" if shape is not None else ""),
             expected="one text a row: a list, a Series, an array of shape [rows]",
-            hint="of a DataFrame give one column, such as X['text']" if shape is not None else None,
+            hint="of a DataFrame give one column, such as X['text'], or list(zip(X['a'], X['b'])) for pairs"
+            if shape is not None
+            else None,
         )
-    texts = list(X)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"item {number} is no text", got=type(text).__name__, expected="str")
-        if not text.strip():
+    items = list(X)
+    found = kind or ("pair" if items and _texts_in(items[0]) == 2 else "classification")
+    wanted, what, expected = (2, "pair of texts", "(text, text)") if found == "pair" else (1, "text", "str")
+    for number, item in enumerate(items):
+        if _texts_in(item) != wanted:
+            raise InputError(f"item {number} is no {what}", got=type(item).__name__, expected=expected)
+        if not all(text.strip() for text in ([item] if isinstance(item, str) else item)):
             raise InputError(f"item {number} is an empty text", hint="leave such rows out")
-    return [str(text) for text in texts]
+    return found, rows_of(found, items)
+
+
+def _texts_in(item: object) -> int:
+    """How many texts an item is, 1 or 2; 0 for anything else."""
+    if isinstance(item, str):
+        return 1
+    two = isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
+    return 2 if two else 0
 
 
 def _labels(y: Any) -> npt.NDArray[Any]:

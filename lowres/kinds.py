@@ -11,6 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from lowres.errors import UserError
+
+Given = str | tuple[str, str]
+"""A text as a user of the library gives it; two of them where the kind is ``pair``."""
 PAIR: Final = "\x1e"
 WORD: Final = "\x1f"
 MARKS: Final = ("B", "I", "E", "S")
@@ -69,6 +73,30 @@ def pair_of(text: str) -> tuple[str, str] | None:
     """The two texts of a row; None where it is no pair."""
     first, mark, second = text.partition(PAIR)
     return (first, second) if mark else None
+
+
+def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
+    """Texts as rows of a kind; what is a row of that kind already stays as it is.
+
+    Raises:
+        UserError: No text, one text where the kind takes two, or two where it takes one.
+    """
+    one = _paired if kind == "pair" else _single
+    return [one(number, text) for number, text in enumerate(texts)]
+
+
+def _paired(number: int, given: object) -> str:
+    if isinstance(given, str) and pair_of(given):
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(text, str) for text in given):
+        return join_pair(*given)
+    raise UserError(f"item {number} is no pair of texts", got=type(given).__name__, expected="(text, text)")
+
+
+def _single(number: int, given: object) -> str:
+    if isinstance(given, str):
+        return cleaned(given)
+    raise UserError(f"item {number} is not one text", got=type(given).__name__, expected="a str")
 
 
 def join_words(words: Iterable[str]) -> str:

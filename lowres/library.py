@@ -22,7 +22,7 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens
 from lowres.errors import FitError, UserError
-from lowres.kinds import KINDS
+from lowres.kinds import KINDS, Given, rows_of
 from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
@@ -94,6 +94,7 @@ class Study:
         return load_task(
             config.task,
             text_column=config.text_column,
+            pair_column=config.pair_column,
             label_column=config.label_column,
             domain_column=config.domain_column,
             group_column=config.group_column,
@@ -215,14 +216,14 @@ class Study:
         return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
 
     def forecast(
-        self, texts: Sequence[str] | None = None, name: str = "texts", progress: Progress | None = None
+        self, texts: Sequence[Given] | None = None, name: str = "texts", progress: Progress | None = None
     ) -> Outlook:
         """What models of the sources will score on the targets, without a look at any target label.
 
         Trains ``source-only`` on each source, from the store if it is there.
 
         Args:
-            texts: Texts of one further domain, in place of the targets of the study.
+            texts: Texts of one further domain, or tuples of two for a task of pairs, in place of the targets of the study.
             name: What to call it.
             progress: Told how far it is.
 
@@ -243,19 +244,19 @@ class Study:
         name_of_backbone = self.backbone.hub_id or self.backbone.name
         return look_ahead(outcome, self.engine, self.store, name_of_backbone, targets)
 
-    def fits_ahead(self, texts: Sequence[str] | None = None, name: str = "texts") -> int:
+    def fits_ahead(self, texts: Sequence[Given] | None = None, name: str = "texts") -> int:
         """How many fits ``forecast`` needs."""
         return len(
             source_plan(self.config, self.task, [rows.domain for rows in self._unlabelled(texts, name)]).distinct
         )
 
-    def _unlabelled(self, texts: Sequence[str] | None, name: str) -> list[Rows]:
+    def _unlabelled(self, texts: Sequence[Given] | None, name: str) -> list[Rows]:
         """What is forecast for: these texts, or the test texts of the targets."""
         task, config = self.task, self.config
         if texts is not None:
             if name in task.domains:
                 raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
-            return [unlabelled(name, texts)]
+            return [unlabelled(name, rows_of(task.kind, texts))]
         names = config.target or targets_of(config.protocol, list(task.domains), config.source or trainable(task))
         parts = [splits.limit_test(task.name, task.domain(one).test, config.limit) for one in names]
         asked = [rows for rows in parts if config.target or len(rows) >= LEAST_TEXTS]
@@ -483,8 +484,10 @@ def answers(
         labels: See ``score``.
 
     Raises:
-        UserError: The model knows other labels than the rows have, or there are no rows.
+        UserError: The model knows other labels than the rows have, or is of another kind, or there are no rows.
     """
+    if rows.kind != model.kind:
+        raise UserError("the adapter was made for another kind of task", got=rows.kind, expected=model.kind)
     own = set(rows.by_label()) if KINDS[rows.kind].answer != "value" else set[str]()
     known = tuple(labels) if set(model.labels) <= set(labels) and set(model.labels) & own else model.labels
     unknown = sorted(own - set(known))

@@ -130,7 +130,7 @@ class StudyResult:
             if not self._written(folder, target, shots):
                 if folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES:
                     shutil.rmtree(folder)  # a damaged one of an earlier run
-                texts = list(plan.task.domains[target].train.texts[:CHECK_TEXTS]) or ["a text"]
+                texts = list(plan.task.domains[target].train.texts[:CHECK_TEXTS])
                 self.best(target, shots=shots).save(folder, texts)
 
     def recommended_method(self, target: str, shots: int) -> str:
@@ -221,6 +221,7 @@ def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Stor
         tokenizer=backbone.folder,
         about=about(outcome, cell, fit),
         counted=counted(outcome, cell, fit),
+        kind=outcome.plan.task.kind,
     )
 
 

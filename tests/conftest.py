@@ -44,6 +44,23 @@ def toy_rows(per_class: int = 60) -> list[dict[str, str]]:
     ]
 
 
+def pair_rows(per_class: int = 40) -> list[dict[str, str]]:
+    """Rows of three domains whose label says whether the moods of two texts are the same."""
+    other = {"negative": "positive", "positive": "negative"}
+    moods = [("negative", "positive")[number % 2] for number in range(per_class)]
+    return [
+        {
+            "premise": toy_text(domain, mood, number),
+            "hypothesis": toy_text(domain, mood if label == "agree" else other[mood], per_class + number),
+            "label": label,
+            "domain": domain,
+        }
+        for domain in THINGS
+        for label in ("agree", "differ")
+        for number, mood in enumerate(moods)
+    ]
+
+
 def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
@@ -84,8 +101,9 @@ def make_encoder(folder: Path, shape: str, lm_head: bool = False) -> Path:
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    second = "$B [SEP]" if shape == "roberta" else "$B:1 [SEP]:1"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]", pair=f"[CLS] $A [SEP] {second}", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -203,6 +221,17 @@ def uneven_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def uneven_task(uneven_file: Path) -> Task:
     return load_task(uneven_file)
+
+
+@pytest.fixture(scope="session")
+def pair_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of pairs: 3 domains × 2 labels × 40 rows."""
+    return write_table(tmp_path_factory.mktemp("pairs") / "pairs.csv", pair_rows())
+
+
+@pytest.fixture(scope="session")
+def pair_task(pair_table: Path) -> Task:
+    return load_task(pair_table)
 
 
 @pytest.fixture(scope="session")

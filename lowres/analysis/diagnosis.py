@@ -15,6 +15,7 @@ from lowres.analysis.evidence import Flip, Place, Word
 from lowres.analysis.measure import Column, Scores, start_of
 from lowres.data import splits
 from lowres.data.rows import Rows, pooled
+from lowres.kinds import readable
 from lowres.methods.catalogue import METHODS
 from lowres.scoring.metric import Floats
 from lowres.scoring.shift_measures import label_shares, label_shift, log_odds, of_labels, word_counts
@@ -105,7 +106,7 @@ def _flips(outcome: Outcome, scores: Scores, source: str, column: Column) -> lis
                 method=method,
                 shots=shots or 0,
                 row=rows.ids[place],
-                text=_cut(rows.texts[place]),
+                text=_cut(readable(rows.texts[place])),
                 label=rows.labels[place],
                 mended=mended,
                 share=float(share[place]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from lowres.data.encodings import whole
 from lowres.data.tokens import Pieces
 from lowres.errors import UserError, unknown_name
+from lowres.kinds import PAIR, Given, readable, rows_of
+from lowres.models import encoder
 from lowres.models.classifier import Classifier
 from lowres.models.pooling import pool
 
@@ -70,20 +72,21 @@ class Change:
     target_texts: int
 
 
-def explain(model: Classifier, texts: Sequence[str], label: str | None = None) -> list[Explanation]:
+def explain(model: Classifier, texts: Sequence[Given], label: str | None = None) -> list[Explanation]:
     """What each word of each text adds to the logit of the predicted label, or of another one.
 
     The way leads from the text's own token embeddings, with those of the padding token in place of every word, to those
     of the text; marks of the tokenizer and positions stay.
 
     Raises:
-        UserError: An unknown label, an empty text, or Captum is not installed.
+        UserError: An unknown label, an empty text, not the texts the model reads, or Captum is not installed.
     """
     if label is not None and label not in model.labels:
         raise unknown_name("label", label, model.labels)
-    if not all(text.strip() for text in texts):
+    rows = rows_of(model.kind, texts)
+    if not all(side.strip() for row in rows for side in row.split(PAIR)):
         raise UserError("an empty text has no words to explain")
-    return [_explain(model, whole(text), label) for text in texts]
+    return [_explain(model, whole(row), label) for row in rows]
 
 
 def changes(
@@ -122,7 +125,7 @@ def _explain(model: Classifier, text: str, label: str | None) -> Explanation:
     weights, logit, empty, steps = _integrated(model, pieces, place)
     difference = logit - empty
     return Explanation(
-        text=text,
+        text=readable(text),
         label=model.labels[place],
         predicted=model.labels[int(probabilities.argmax())],
         probability=float(probabilities[place]),
@@ -144,23 +147,24 @@ def _integrated(model: Classifier, pieces: Pieces, place: int) -> tuple[Floats, 
     import torch
 
     gradients = _captum()
-    ids = torch.from_numpy(pieces.ids.astype(np.int64)).to(model.device)
+    given = encoder.inputs(model.network, torch.from_numpy(pieces.ids.astype(np.int64)).to(model.device)[None])
+    ids = given.pop("input_ids")
     blank = torch.tensor([word is not None for word in pieces.words], device=model.device)
     table: Any = model.network.get_input_embeddings()  # type: ignore[operator]
     with torch.no_grad():
-        there = table(ids)[None]
-        start = table(torch.where(blank, model.tokens.pad_id, ids))[None]
-    mask = torch.ones_like(ids)[None]
+        there = table(ids)
+        start = table(torch.where(blank, model.tokens.pad_id, ids))
+    rest = (torch.ones_like(ids), *given.values())
 
-    def logits(embedded: Tensor, mask: Tensor) -> Tensor:
-        return _logits(model, embedded, mask)
+    def logits(embedded: Tensor, mask: Tensor, *types: Tensor) -> Tensor:
+        return _logits(model, embedded, mask, dict(zip(given, types, strict=True)))
 
     with torch.no_grad():
-        logit, empty = (float(logits(one, mask)[0, place]) for one in (there, start))
+        logit, empty = (float(logits(one, *rest)[0, place]) for one in (there, start))
     method = gradients(logits)
     for steps in STEPS:
         found = method.attribute(
-            there, start, target=place, additional_forward_args=(mask,), n_steps=steps, internal_batch_size=AT_ONCE
+            there, start, target=place, additional_forward_args=rest, n_steps=steps, internal_batch_size=AT_ONCE
         )
         weights = found[0].sum(dim=-1).double().cpu().numpy()
         if _gap(weights, logit - empty) < SMALL:
@@ -168,18 +172,20 @@ def _integrated(model: Classifier, pieces: Pieces, place: int) -> tuple[Floats, 
     return weights, logit, empty, steps
 
 
-def _logits(model: Classifier, embedded: Tensor, mask: Tensor) -> Tensor:
+def _logits(model: Classifier, embedded: Tensor, mask: Tensor, given: Mapping[str, Tensor]) -> Tensor:
     """Logits of embedded tokens in fp32, [texts, classes]."""
     import torch
 
-    hidden = model.network(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+    hidden = model.network(inputs_embeds=embedded, attention_mask=mask, **given).last_hidden_state
     vectors = pool(hidden, mask, model.pooling, model.normalise)
     weight, bias = (torch.from_numpy(np.array(model.head[name])).to(vectors) for name in ("weight", "bias"))
     return vectors @ weight.T + bias
 
 
 def _merged(text: str, pieces: Pieces, weights: Floats) -> tuple[WordWeight, ...]:
-    """Weights of whole words, in order; the tokenizer's marks, whose embedding never changes, have none."""
+    """Weights of whole words, in order, and a bar between the texts of a pair; the tokenizer's marks, whose embedding
+    never changes, have none.
+    """
     spans: dict[int, list[int]] = {}
     sums: dict[int, float] = {}
     for word, (begin, end), weight in zip(pieces.words, pieces.spans, weights, strict=True):
@@ -187,7 +193,11 @@ def _merged(text: str, pieces: Pieces, weights: Floats) -> tuple[WordWeight, ...
             known = spans.setdefault(word, [begin, end])
             known[:] = min(known[0], begin), max(known[1], end)
             sums[word] = sums.get(word, 0.0) + float(weight)
-    return tuple(WordWeight(text[begin:end].strip(), sums[word]) for word, (begin, end) in spans.items())
+    found = [WordWeight(text[begin:end].strip(), sums[word]) for word, (begin, end) in spans.items()]
+    first, mark, _ = text.partition(PAIR)
+    if mark:
+        found.insert(sum(begin < len(first) for begin, _ in spans.values()), WordWeight(readable(mark).strip(), 0.0))
+    return tuple(found)
 
 
 def _captum() -> Callable[..., Any]:

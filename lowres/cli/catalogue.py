@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lowres.cli.flags import Column
+from lowres.cli.flags import Column, PairColumn
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 COLUMNS = 80
@@ -56,6 +56,7 @@ def models_rank(
     ] = None,
     rows: Annotated[int, typer.Option(help="Training rows a domain.")] = 500,
     text_column: Column = None,
+    pair_column: PairColumn = None,
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
@@ -71,8 +72,8 @@ def models_rank(
     from lowres.library import rank_backbones
 
     loaded = load_task(
-        task, text_column=text_column, label_column=label_column, domain_column=domain_column, group_column=group_column,
-        progress=DownloadProgress(),
+        task, text_column=text_column, pair_column=pair_column, label_column=label_column, domain_column=domain_column,
+        group_column=group_column, progress=DownloadProgress(),
     )  # fmt: skip
     for line in loaded.notes:
         say(line)

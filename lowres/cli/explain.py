@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @guarded
 def explain(
     adapter: Annotated[Path, typer.Argument(help="An adapter folder, such as runs/NAME/best/TARGET-SHOTS.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to explain.", show_default=False)] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Texts to explain; two by two, first and second, for an adapter that reads pairs.", show_default=False
+        ),
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Label to explain. Default: the predicted one.", show_default=False)
     ] = None,
@@ -63,7 +68,10 @@ def _explained(model: Classifier, texts: list[str], label: str | None, html: Pat
     from lowres.errors import UserError
     from lowres.report import attributions
 
-    found = explain.explain(model, texts, label)
+    if model.kind == "pair" and len(texts) % 2:
+        raise UserError("the adapter reads pairs of texts", got=f"{len(texts)} texts", expected="two for each answer")
+    pairs = list(zip(texts[::2], texts[1::2], strict=True)) if model.kind == "pair" else texts
+    found = explain.explain(model, pairs, label)
     if html is not None:
         try:
             with replacing(html) as stream:

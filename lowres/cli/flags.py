@@ -11,6 +11,9 @@ import typer
 
 NO_FLAG = frozenset({"task", "lora", "recipe", "method"})
 Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
+PairColumn = Annotated[
+    str | None, typer.Option(show_default=False, help="Column of the second text, for a table of pairs; guessed too.")
+]
 STUDY_ONLY = frozenset({"source", "target", "protocol", "shots", "seeds", "methods", "limit", "out"})
 """Fields that a command on a single fit has no use for."""
 

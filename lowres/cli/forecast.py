@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ def forecast(
     target_texts: Annotated[
         Path | None,
         typer.Option(
-            help="File of unlabelled texts in place of a target domain: plain lines, JSON Lines, CSV, TSV or Parquet.",
+            help="File of unlabelled texts in place of a target domain: plain lines (no pairs), JSON Lines, CSV, TSV or Parquet.",
             show_default=False,
         ),
     ] = None,
@@ -41,14 +42,14 @@ def forecast(
     from lowres.study.config import build_config
 
     config = build_config(given, file=file, sets=sets)
-    texts: list[str] | None = None
-    if target_texts is not None:
-        if config.target:
-            raise UserError("--target and --target-texts are both given", expected="one of them")
-        texts = _read(target_texts, config.text_column or "text")
+    if target_texts is not None and config.target:
+        raise UserError("--target and --target-texts are both given", expected="one of them")
     study = Study(config=config, downloads=DownloadProgress())
     for line in study.task.notes:
         say(line)
+    pair = study.task.spec.columns.pair
+    columns = [config.text_column or "text"] if pair is None else [study.task.spec.columns.text, pair]
+    texts = _read(target_texts, columns) if target_texts is not None else None
     name = target_texts.stem if target_texts else "texts"
     with RunProgress(study.fits_ahead(texts, name)) as progress:
         found = study.forecast(texts, name, progress)
@@ -58,11 +59,11 @@ def forecast(
     _show(found)
 
 
-def _read(path: Path, column: str) -> list[str]:
+def _read(path: Path, columns: Sequence[str]) -> list[str]:
     from lowres.data.texts import read_texts
 
     with ExitStack() as files:
-        items = list(read_texts(str(path), "auto", column, files))
+        items = list(read_texts(str(path), "auto", columns, files))
     bad = [str(number) for number, _, fault in items if fault is not None]
     if bad:
         say(

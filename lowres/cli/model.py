@@ -67,6 +67,9 @@ def evaluate(
     text_column: Annotated[
         str | None, typer.Option(help="Column of the text, for a table.", show_default=False)
     ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of the second text, for a table of pairs.", show_default=False)
+    ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Column of the label, for a table.", show_default=False)
     ] = None,
@@ -89,6 +92,7 @@ def evaluate(
     loaded = load_task(
         task,
         text_column=text_column,
+        pair_column=pair_column,
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,

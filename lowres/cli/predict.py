@@ -31,6 +31,10 @@ def predict(
     input: Annotated[str, typer.Option(help="File of the texts; - for standard input.")] = "-",
     output: Annotated[str, typer.Option(help="File for the answers; - for standard output.")] = "-",
     text_column: Annotated[str, typer.Option(help="Column of the text, for JSON Lines, CSV and Parquet.")] = "text",
+    pair_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the second text, for an adapter that reads pairs.", show_default=False),
+    ] = None,
     format: Annotated[
         str,
         typer.Option(
@@ -51,7 +55,7 @@ def predict(
     """Answer with a saved adapter: one JSON object a row with label and probabilities, in order.
 
     A row that cannot be read is marked in its place, and the exit code is 1. With --min-precision a row may be abstained:
-    label null.
+    label null. An adapter that was made for pairs of texts reads them from --text-column and --pair-column.
     """
     from json import dumps
 
@@ -62,11 +66,12 @@ def predict(
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     model = load_classifier(adapter, backbone=backbone)
+    columns = _columns(model, text_column, pair_column)
     promise = None if min_precision is None else model.operating(min_precision)
     threshold = promise.threshold if promise else 0.0
     rows_read, abstained, faults, named, wrong_encoding = 0, 0, 0, list[str](), False
     with ExitStack() as files:
-        rows = read_texts(input, format, text_column, files)
+        rows = read_texts(input, format, columns, files)
         out = sys.stdout if output == "-" else _open(Path(output), files)
         for chunk in _chunks(rows):
             for answer in _answers(model, chunk, threshold):
@@ -100,6 +105,21 @@ def _chunks(rows: Iterator[Item]) -> Iterator[list[Item]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _columns(model: Classifier, text: str, pair: str | None) -> list[str]:
+    """The columns of the texts that a model reads."""
+    from lowres.errors import UserError
+
+    if model.kind == "pair" and pair is None:
+        raise UserError(
+            "the adapter reads pairs of texts",
+            got=f"--text-column {text}",
+            expected="--pair-column as well: the column of the second text",
+        )
+    if model.kind != "pair" and pair is not None:
+        raise UserError("the adapter reads one text a row", got=f"--pair-column {pair}", expected="--text-column alone")
+    return [text] if pair is None else [text, pair]
 
 
 def _answers(model: Classifier, chunk: list[Item], threshold: float) -> Iterator[dict[str, object]]:

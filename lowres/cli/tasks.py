@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowres.cli.flags import Column
+from lowres.cli.flags import Column, PairColumn
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ left out: of no label or domain of the task · test overlap, dev overlap: remove
 train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test)
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
-KINDS = (
+FOUND = (
     "left out",
     "train overlap",
     "test overlap",
@@ -85,6 +85,7 @@ def tasks_init(
         str | None, typer.Option(help="Name of the task; by default that of the table.", show_default=False)
     ] = None,
     text_column: Column = None,
+    pair_column: PairColumn = None,
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
@@ -100,6 +101,7 @@ def tasks_init(
     text = draft_task(
         table,
         text_column=text_column,
+        pair_column=pair_column,
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
@@ -133,6 +135,7 @@ def _refuse_output(output: Path, force: bool) -> None:
 def tasks_check(
     name: Annotated[str, typer.Argument(help="A shipped task, a task file, a table or a folder.")],
     text_column: Column = None,
+    pair_column: PairColumn = None,
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
@@ -152,12 +155,14 @@ def tasks_check(
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
     from lowres.errors import UserError
+    from lowres.kinds import KINDS
 
     if max_length is not None and backbone is None:
         raise UserError("--max-length needs the encoder whose tokens it counts", hint="add --backbone NAME")
     task = load_task(
         name,
         text_column=text_column,
+        pair_column=pair_column,
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
@@ -167,7 +172,9 @@ def tasks_check(
     for line in task.notes:
         say(line)
     counts, screen = check_counts(task), console(WIDE_SCREEN)
-    put(f"{plain(task.name)} v{task.version} · {task.metric} · {len(task.domains)} domains · {len(task.labels)} labels")
+    kind = "" if task.kind == "classification" else f" · {KINDS[task.kind].title}"
+    facts = f"{task.metric} · {len(task.domains)} domains · {len(task.labels)} labels"
+    put(f"{plain(task.name)} v{task.version} · {facts}{kind}")
     screen.print(_sizes(task, counts))
     if task.labels_of:
         screen.print(_labels_by_domain(task, counts))
@@ -245,7 +252,7 @@ def _row(whole: int, rows: list[int], few: bool) -> list[str]:
 
 def _counted(counts: Counts) -> str:
     """How many rows of every kind were found, none too."""
-    return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in KINDS)
+    return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in FOUND)
 
 
 def _known(task: Task) -> Iterator[str]:

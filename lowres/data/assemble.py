@@ -18,7 +18,7 @@ from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
 from lowres.data.tables import Table, read_tables, unescape
 from lowres.errors import DataError, nearest
-from lowres.kinds import MARKS, join_words, words_of
+from lowres.kinds import MARKS, cleaned, join_pair, join_words, words_of
 
 SPLITS: Final = {
     "train": "train",
@@ -162,10 +162,20 @@ def _labels(spec: TaskSpec, table: Table) -> list[str]:
 
 
 def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
-    """The text of each row, HTML entities decoded as often as the task says."""
-    times, column = spec.table.unescape_html, spec.columns.text
-    if spec.type != "tokens":
-        return [unescape(text, times) if times else text for text in table.column(column, "--text-column")]
+    """The text of each row, of one column or of two that are a pair, HTML entities decoded as often as the task says."""
+    times, columns = spec.table.unescape_html, spec.columns
+    if spec.type == "tokens":
+        return _words(table, columns.text, labels, times)
+    first = [cleaned(unescape(text, times)) for text in table.column(columns.text, "--text-column")]
+    if columns.pair is None:
+        return first
+    second = [cleaned(unescape(text, times)) for text in table.column(columns.pair, "--pair-column")]
+    _refuse_empty(table, "text", first)
+    _refuse_empty(table, "second text", second)
+    return list(map(join_pair, first, second))
+
+
+def _words(table: Table, column: str, labels: Sequence[str], times: int) -> list[str]:
     rows = table.lists(column)
     for line, words, tags in zip(table.lines, rows, map(words_of, labels), strict=True):
         if len(words) != len(tags) or not words or not all(tags):

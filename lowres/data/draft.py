@@ -23,7 +23,9 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     lines = [
         f"# A first version, made from {_quoted(made_from)}: check it with `lowres tasks check`, and change what is wrong."
     ]
-    lines += [f"name: {_quoted(name)}", "version: 1", "metric: macro_f1    # or accuracy, matthews"]
+    lines += [f"name: {_quoted(name)}", "version: 1"]
+    lines += [f"type: {found.kind}"] if found.kind != "classification" else []
+    lines += ["metric: macro_f1    # or accuracy, matthews"]
     lines += [*_label_lines(found), ""]
     lines += ["domains:"]
     domains = profile.domains or found.column("domain").values
@@ -36,7 +38,7 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     if changed:
         lines += ["", "table:", *(f"  {key}: {_quoted(value)}" for key, value in changed.items())]
     lines += ["", "columns:"]
-    for role in ("text", "label", "domain", "split", "group"):
+    for role in ("text", "pair", "label", "domain", "split", "group"):
         column = getattr(columns, role)
         if column in profile.columns and not (role == "domain" and profile.domains):
             why = found.reasons.get(role)

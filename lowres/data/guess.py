@@ -23,6 +23,8 @@ from lowres.errors import DataError
 
 Role = Literal["domain", "text", "label"]
 _ROLES: Final[tuple[Role, ...]] = ("domain", "text", "label")  # in this order: there may be evidence for the domain
+_FLAGGED: Final = ("text", "pair", "label", "domain")
+"""The roles that a flag can give a column."""
 
 MAX_LABELS: Final = 50
 """Values of a label column that only its content speaks for."""
@@ -42,6 +44,11 @@ _KNOWN: Final[dict[Role, frozenset[str]]] = {
     role: frozenset(form for name in names.split() for form in (name, f"{name}s")) for role, names in _NAMES.items()
 }
 _CLASSES: Final = {"label", "labels", "class", "category", "intent", "target", "y", "tag"}
+_SECOND: Final = {
+    "premise": "hypothesis", "texta": "textb", "text1": "text2", "sentencea": "sentenceb", "sentence1": "sentence2",
+    "question1": "question2", "text": "textpair",
+}  # fmt: skip
+"""Usual names of two texts that are a pair, without marks between their parts."""
 _GROUPS: Final = re.compile(
     r"(group|(review|doc|document|article|thread|conversation|dialog|dialogue|session|user|author|parent)(_?id)?)$"
 )
@@ -68,8 +75,13 @@ class Guess:
 
     def arguments(self) -> dict[str, str]:
         """The arguments of ``load_task`` that make the guess unnecessary."""
-        roles = ("text", "label", "group") if self.profile.domains else ("text", "label", "domain", "group")
+        roles = [*(role for role in _FLAGGED if role != "domain" or not self.profile.domains), "group"]
         return {f"{role}_column": column for role in roles if (column := getattr(self.columns, role)) is not None}
+
+    @property
+    def kind(self) -> Literal["classification", "pair"]:
+        """The kind of task that the columns make."""
+        return "classification" if self.columns.pair is None else "pair"
 
     @property
     def scale(self) -> bool:
@@ -89,7 +101,7 @@ def guess(
 
     Args:
         pieces: The tables.
-        given: Role → column, as named by the user; also ``group``.
+        given: Role → column, as named by the user; also ``pair`` and ``group``.
         wanted: Names that have to be domains.
         table: How the bytes are read.
         whole: Read all rows, and allow a label column of many numbers, because bands will be made of it.
@@ -108,6 +120,10 @@ def guess(
     if missing:
         _refuse_no_header(profile)
     reasons: dict[str, str] = {}
+    if "text" in missing and "pair" not in given and (both := _pair(profile)):
+        missing.remove("text")
+        for role, name in zip(("text", "pair"), both, strict=True):
+            chosen[role], reasons[role] = name, "by its name"
     for role in missing:
         taken = {*chosen.values(), *(name for name in profile.columns if name.strip().casefold() in _USED)}
         free = [column for name, column in profile.columns.items() if name not in taken]
@@ -119,8 +135,19 @@ def guess(
     if not whole:
         _refuse_labels(profile, profile.columns[chosen["label"]])
     columns = Columns(**chosen)
-    notes = [*_said(columns, profile, reasons), *_group_hint(columns, profile)]
+    notes = [*_said(columns, profile, reasons), *_pair_hint(columns, profile), *_group_hint(columns, profile)]
     return Guess(columns, table, profile, tuple(notes), tuple(_spaces(columns, profile)), reasons)
+
+
+def _pair(profile: Profile) -> tuple[str, str] | None:
+    """The two columns that are named like a pair of texts and hold texts; None where there are none, or more."""
+    names = {
+        "".join(_name_parts(name)): name
+        for name, column in profile.columns.items()
+        if not _flaw("text", column, 2, False)
+    }
+    found = [(names[first], names[second]) for first, second in _SECOND.items() if first in names and second in names]
+    return found[0] if len(found) == 1 else None
 
 
 def _split_column(profile: Profile) -> str | None:
@@ -132,7 +159,7 @@ def _split_column(profile: Profile) -> str | None:
 
 
 def _refuse_same(profile: Profile, chosen: Mapping[str, str]) -> None:
-    roles = [role for role in _ROLES if role != "domain" or not profile.domains]
+    roles = [role for role in _FLAGGED if role in chosen and (role != "domain" or not profile.domains)]
     for one, other in itertools.combinations(roles, 2):
         if chosen[one] == chosen[other]:
             raise DataError(
@@ -334,18 +361,25 @@ def _refuse_no_header(profile: Profile) -> None:
 def _said(columns: Columns, profile: Profile, reasons: Mapping[str, str]) -> Iterator[str]:
     guesses = [
         f"{role} column {name!r} ({_like(role, profile.columns[name])})"
-        for role in ("text", "label", "domain", "split")
+        for role in (*_FLAGGED, "split")
         if role in reasons and (name := getattr(columns, role))
     ]
     if guesses:
-        flags = ", ".join(f"--{role}-column" for role in ("text", "label", "domain") if role in reasons)
+        flags = ", ".join(f"--{role}-column" for role in _FLAGGED if role in reasons)
         yield f"guessed: {', '.join(guesses)}" + (f"; to change: {flags}" if flags else "")
 
 
 def _like(role: str, column: Column) -> str:
-    if role == "text":
+    if role in ("text", "pair"):
         return f"{column.words:.0f} words on average"
     return f"{len(column.values)} {'domains' if role == 'domain' else 'values'}"
+
+
+def _pair_hint(columns: Columns, profile: Profile) -> Iterator[str]:
+    """A text that has been chosen alone, though there is a second one."""
+    both = _pair(profile)
+    if both and columns.pair is None and columns.text == both[0]:
+        yield f"column {both[1]!r} may be the second text of a pair: --pair-column {_shell(both[1])}"
 
 
 def _group_hint(columns: Columns, profile: Profile) -> Iterator[str]:
@@ -355,7 +389,7 @@ def _group_hint(columns: Columns, profile: Profile) -> Iterator[str]:
 
 def group_names(columns: Columns, profile: Profile) -> list[str]:
     """Columns named like a group whose values come back, and that have no other role."""
-    taken = (columns.text, columns.label, columns.domain)
+    taken = (columns.text, columns.pair, columns.label, columns.domain)
     if columns.group is not None:
         return []
     return [

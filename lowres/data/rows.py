@@ -69,10 +69,10 @@ class Rows:
         return self.labelled([UNLABELLED] * len(self))
 
     def plain(self) -> Rows:
-        """The same rows as texts without inner structure, for what looks at texts alone; themselves where they have none."""
-        texts = [readable(text) for text in self.texts]
-        same = all(one is other for one, other in zip(texts, self.texts, strict=True))
-        return self if same else replace(self, texts=texts, kind="classification")
+        """Rows of words as texts, for what looks at texts alone; others as they are."""
+        if KINDS[self.kind].unit == "text":
+            return self
+        return replace(self, texts=[readable(text) for text in self.texts], kind="classification")
 
     @cached_property
     def fingerprint(self) -> str:

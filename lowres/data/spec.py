@@ -190,6 +190,8 @@ class Columns(_Strict):
     """Which column holds what. ``id``, ``split`` are used if they exist; ``domain`` unless each part names its own."""
 
     text: str = "text"
+    pair: str | None = None
+    """The second text, where a row is two; ``text`` is then the first."""
     label: str = "label"
     label_separator: str | None = None
     """Between the labels of a row, where one column holds several as one string; None: the column holds lists."""
@@ -287,6 +289,7 @@ class TaskSpec(_Strict):
     def _consistent(self) -> Self:
         if self.source.kind == "hub" and (self.table.format != "auto" or self.table.header):
             raise ValueError("table: a dataset of the hub has its own format and columns")
+        self._check_pair()
         edges = [
             (-inf if b.at_least is None else b.at_least, inf if b.at_most is None else b.at_most) for b in self.bands
         ]
@@ -327,6 +330,17 @@ class TaskSpec(_Strict):
         if faults:
             raise ValueError("; ".join(faults[:3]))
         return self
+
+    def _check_pair(self) -> None:
+        first, second = self.columns.text, self.columns.pair
+        if self.type == "pair" and second is None:
+            raise ValueError(
+                "type pair needs the column of the second text, as in columns: {text: premise, pair: hypothesis}"
+            )
+        if self.type != "pair" and second is not None:
+            raise ValueError(f"columns.pair: {second!r} is a second text, which goes with type: pair")
+        if first == second:
+            raise ValueError(f"columns: text and pair are the same column, {first!r}")
 
 
 _SECTIONS: Final[dict[tuple[str, ...], type[BaseModel]]] = {

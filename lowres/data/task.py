@@ -194,6 +194,7 @@ def load_task(
     name_or_path: str | Path,
     *,
     text_column: str | None = None,
+    pair_column: str | None = None,
     label_column: str | None = None,
     domain_column: str | None = None,
     group_column: str | None = None,
@@ -206,6 +207,7 @@ def load_task(
         name_or_path: A shipped name, a task file, a table, or a folder of ``<domain>.<split>.jsonl``.
         text_column: Column names of a table or folder; by default ``text``, ``label``, ``domain`` and no group. Where
             there is no such column it is guessed; ``notes`` of the task say what was.
+        pair_column: The second text, which makes it a task of kind ``pair``.
         label_column: See ``text_column``.
         domain_column: See ``text_column``.
         group_column: See ``text_column``.
@@ -217,7 +219,7 @@ def load_task(
         UserError: Nothing of that name, data that cannot be used, or a guess that is not safe.
         FetchError: The data of a shipped task are neither in the cache nor to be had.
     """
-    given = _given(text_column, label_column, domain_column, group_column)
+    given = _given(text_column, pair_column, label_column, domain_column, group_column)
     path = find_task(name_or_path)
     if path.suffix.lower() in SPEC_ENDINGS:
         if given:
@@ -230,7 +232,9 @@ def load_task(
     form, notes = _form(folder, source)
     found = guess(sources.read_pieces(source, folder), given, wanted, table=form)
     found = replace(found, notes=(*notes, *found.notes))
-    spec = TaskSpec(name=_name(path.resolve().stem), source=source, columns=found.columns, table=found.table)
+    spec = TaskSpec(
+        name=_name(path.resolve().stem), type=found.kind, source=source, columns=found.columns, table=found.table
+    )
     return _build(spec, folder, progress, found, wanted)
 
 
@@ -238,6 +242,7 @@ def draft_task(
     table: str | Path,
     *,
     text_column: str | None = None,
+    pair_column: str | None = None,
     label_column: str | None = None,
     domain_column: str | None = None,
     group_column: str | None = None,
@@ -249,6 +254,7 @@ def draft_task(
     Args:
         table: See ``load_task``.
         text_column: See ``load_task``.
+        pair_column: See ``load_task``.
         label_column: See ``load_task``; a column of many numbers is cut into two bands.
         domain_column: See ``load_task``.
         group_column: See ``load_task``.
@@ -264,7 +270,7 @@ def draft_task(
     if name is not None and name != _name(name):
         raise UserError(f"{name!r} cannot be the name of a task", hint=f"it could be {_name(name)}")
     base, source = _tables(path)
-    given = _given(text_column, label_column, domain_column, group_column)
+    given = _given(text_column, pair_column, label_column, domain_column, group_column)
     try:
         found = guess(sources.read_pieces(source, base), given, table=_form(base, source)[0], whole=True)
     except DataError as error:
@@ -301,8 +307,10 @@ def find_task(name_or_path: str | Path) -> Path:
     raise unknown_name("task", str(name_or_path), shipped)
 
 
-def _given(text: str | None, label: str | None, domain: str | None, group: str | None) -> dict[str, str]:
-    columns = {"text": text, "label": label, "domain": domain, "group": group}
+def _given(
+    text: str | None, pair: str | None, label: str | None, domain: str | None, group: str | None
+) -> dict[str, str]:
+    columns = {"text": text, "pair": pair, "label": label, "domain": domain, "group": group}
     return {role: column for role, column in columns.items() if column is not None}
 
 

@@ -1,4 +1,6 @@
-"""Texts without labels, one at a time: plain lines, JSON Lines, CSV, TSV or Parquet. Needs no more memory for more rows."""
+"""Texts without labels, or pairs of them, one row at a time: plain lines, JSON Lines, CSV, TSV or Parquet. Needs no more
+memory for more rows.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,13 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lowres.errors import DataError, nearest
+from lowres.kinds import join_pair
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,20 +32,21 @@ PARQUET_ROWS = 1024
 """Rows of a Parquet file that are held at once."""
 
 Item = tuple[int, str, str | None]
-"""Row number from 1, text, and what is wrong with the row (the text is then empty)."""
+"""Row number from 1, text or joined pair, and what is wrong with the row (the text is then empty)."""
+FLAGS = ("--text-column", "--pair-column")
 
 _BROKEN = re.compile("[\udc80-\udcff]")
 """What a byte that is not UTF-8 becomes."""
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
 
 
-def read_texts(source: str, format: str, column: str, files: ExitStack) -> Iterator[Item]:
+def read_texts(source: str, format: str, columns: Sequence[str], files: ExitStack) -> Iterator[Item]:
     """Rows of a file or of standard input, in order. Blank lines of JSON Lines and tables are no rows.
 
     Args:
         source: A path, or ``-``.
         format: One of ``FORMATS``; ``auto`` goes by the ending, and looks at the first line of standard input.
-        column: Column of the text, where there are columns.
+        columns: Column of the text, where there are columns; of both texts for pairs, which need columns.
         files: Holds what is open.
 
     Raises:
@@ -52,15 +56,23 @@ def read_texts(source: str, format: str, column: str, files: ExitStack) -> Itera
     if kind == "parquet":
         if source == "-":
             raise DataError("Parquet is not read from standard input", hint="give the file with --input")
-        return _parquet(source, column, files)
+        return _parquet(source, columns, files)
     lines: Iterator[str] = iter(_open(source, "" if kind in ("csv", "tsv") else "\n", files))
     if format == "auto" and source == "-":
         first = list(itertools.islice(lines, 1))
         lines = itertools.chain(first, lines)
         kind = "jsonl" if first and isinstance(_parsed(first[0]), dict) else "lines"
     if kind in ("csv", "tsv"):
-        return _table(source, lines, column, "\t" if kind == "tsv" else ",")
-    return _objects(source, lines, column) if kind == "jsonl" else _lines(lines)
+        return _table(source, lines, columns, "\t" if kind == "tsv" else ",")
+    if kind == "jsonl":
+        return _objects(source, lines, columns)
+    if len(columns) > 1:
+        raise DataError(
+            f"{_named(source)} is plain text, and a line is one text",
+            expected="pairs of texts in two columns: JSON Lines, CSV, TSV or Parquet",
+            hint=f"--format says how it is written: {', '.join(FORMATS)}",
+        )
+    return _lines(lines)
 
 
 def _open(source: str, newline: str, files: ExitStack) -> TextIO:
@@ -78,10 +90,10 @@ def _open(source: str, newline: str, files: ExitStack) -> TextIO:
 
 def _lines(lines: Iterator[str]) -> Iterator[Item]:
     for number, line in enumerate(lines, start=1):
-        yield _checked(number, line.rstrip("\r\n"), "empty")
+        yield _row(number, [line.rstrip("\r\n")])
 
 
-def _objects(source: str, lines: Iterator[str], column: str) -> Iterator[Item]:
+def _objects(source: str, lines: Iterator[str], columns: Sequence[str]) -> Iterator[Item]:
     for number, line in enumerate((line for line in lines if not line.isspace()), start=1):
         value = _parsed(line)
         if number == 1 and line.lstrip().startswith("["):
@@ -89,12 +101,13 @@ def _objects(source: str, lines: Iterator[str], column: str) -> Iterator[Item]:
         if not isinstance(value, dict):
             yield number, "", "no JSON object"
             continue
-        if number == 1 and column not in value:
-            raise _no_column(source, column, [str(name) for name in value])
-        yield _checked(number, value.get(column), f"no {column!r}")
+        if number == 1:
+            _check_columns(source, columns, [str(name) for name in value])
+        absent = next((name for name in columns if value.get(name) is None), None)
+        yield (number, "", f"no {absent!r}") if absent is not None else _row(number, [value[name] for name in columns])
 
 
-def _table(source: str, lines: Iterator[str], column: str, mark: str) -> Iterator[Item]:
+def _table(source: str, lines: Iterator[str], columns: Sequence[str], mark: str) -> Iterator[Item]:
     csv.field_size_limit(MAX_FIELD)
     head = next(lines, "")
     said = _SEPARATOR.fullmatch(head)
@@ -109,16 +122,15 @@ def _table(source: str, lines: Iterator[str], column: str, mark: str) -> Iterato
     if isinstance(names, str):
         raise DataError(f"{source}: the header cannot be read", got=names)
     names = [name.strip() for name in names]
-    if column not in names:
-        raise _no_column(source, column, names)
-    place = names.index(column)
+    _check_columns(source, columns, names)
+    places = [names.index(name) for name in columns]
     for number, row in enumerate(rows, start=1):
         if isinstance(row, str):
             yield number, "", row
         elif len(row) != len(names):
             yield number, "", f"{len(row)} cells, expected {len(names)}"
         else:
-            yield _checked(number, row[place], "empty")
+            yield _row(number, [row[place] for place in places])
 
 
 def _records(source: str, lines: Iterator[str], mark: str) -> Iterator[list[str] | str]:
@@ -139,19 +151,18 @@ def _records(source: str, lines: Iterator[str], mark: str) -> Iterator[list[str]
                 yield row
 
 
-def _parquet(source: str, column: str, files: ExitStack) -> Iterator[Item]:
+def _parquet(source: str, columns: Sequence[str], files: ExitStack) -> Iterator[Item]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         table = files.enter_context(parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 16))
-        if column not in table.schema_arrow.names:
-            raise _no_column(source, column, table.schema_arrow.names)
+        _check_columns(source, columns, table.schema_arrow.names)
         number = 0
-        for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=[column], use_threads=False):
-            for value in _values(batch.column(0)):
+        for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns), use_threads=False):
+            for values in zip(*(_values(batch.column(name)) for name in columns), strict=True):
                 number += 1
-                yield _checked(number, value, "empty")
+                yield _row(number, values)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{source} could not be read as Parquet", got=error) from error
 
@@ -164,14 +175,22 @@ def _values(column: pa.Array) -> list[Any]:
         return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
 
 
-def _checked(number: int, value: Any, missing: str) -> Item:
+def _row(number: int, values: Sequence[Any]) -> Item:
+    """A row of one text or two."""
+    fault = next((found for value in values if (found := _fault(value))), None)
+    if fault is not None:
+        return number, "", fault
+    return number, values[0] if len(values) == 1 else join_pair(*values), None
+
+
+def _fault(value: Any) -> str | None:
     if value is None:
-        return number, "", missing
+        return "empty"
     if not isinstance(value, str):
-        return number, "", "no text"
+        return "no text"
     if not value.isascii() and _BROKEN.search(value):
-        return number, "", "not UTF-8"
-    return (number, value, None) if value.strip() else (number, "", "empty")
+        return "not UTF-8"
+    return None if value.strip() else "empty"
 
 
 def _parsed(line: str) -> Any:
@@ -181,9 +200,13 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _no_column(source: str, column: str, names: list[str]) -> DataError:
-    close = nearest(column, names)
-    hint = f"--text-column {close[0]!r}?" if close else "name it with --text-column"
-    return DataError(
-        f"{'standard input' if source == '-' else source} has no column {column!r}", got=", ".join(names), hint=hint
-    )
+def _check_columns(source: str, columns: Sequence[str], names: Sequence[str]) -> None:
+    for flag, column in zip(FLAGS, columns, strict=False):
+        if column not in names:
+            close = nearest(column, names)
+            hint = f"{flag} {close[0]!r}?" if close else f"name it with {flag}"
+            raise DataError(f"{_named(source)} has no column {column!r}", got=", ".join(names), hint=hint)
+
+
+def _named(source: str) -> str:
+    return "standard input" if source == "-" else source

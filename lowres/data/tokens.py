@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lowres import seeds
 from lowres.data.encodings import whole
 from lowres.errors import DataError
-from lowres.kinds import is_words, words_of
+from lowres.kinds import PAIR, is_words, pair_of, words_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,16 +27,20 @@ AT_ONCE: Final = 1_000_000
 SPELLED: Final = 16
 """Characters a token beyond which an estimate looks no further: hardly a text of so many has all of its tokens kept."""
 
+SECOND: Final = 1 << 30
+"""Added to the ids of tokens that the tokenizer counts to the second text of a pair. So an array of ids is all that an
+encoder's answer depends on; ``lowres.models.encoder.inputs`` takes it apart."""
+
 
 @dataclass(frozen=True)
 class Pieces:
-    """One text as tokens, with the words they belong to."""
+    """One row's text as tokens, with the words they belong to."""
 
     ids: TokenArray
     words: tuple[int | None, ...]
     """Number of the word of each token; None for the tokenizer's own marks."""
     spans: tuple[tuple[int, int], ...]
-    """Begin and end (exclusive) of each token in the text, in characters."""
+    """Begin and end (exclusive) of each token in the row's text, in characters."""
     cut: bool
 
 
@@ -69,7 +73,7 @@ class Tokens:
     _loaded: tokenizers.Tokenizer | None = None
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
-        """Token ids with special tokens, cut at ``max_length``; one array a text."""
+        """Token ids with special tokens, cut at ``max_length``; one array a text. Of a pair the longer text is cut first."""
         return [coded.ids for coded in self._coded(texts, max_length)]
 
     def firsts(self, texts: Sequence[str], max_length: int) -> list[TokenArray]:
@@ -81,9 +85,17 @@ class Tokens:
 
     def pieces(self, text: str, max_length: int) -> Pieces:
         """Token ids of one text, as ``encode`` gives them, with words and places."""
-        coded = self._tokenizer(max_length).encode(whole(text))
-        ids = np.array(coded.ids, dtype=np.int32)
-        return Pieces(ids, tuple(coded.word_ids), tuple(coded.offsets), bool(coded.overflowing))
+        (coded,) = self._tokenizer(max_length).encode_batch([_given(text)])
+        words, spans = coded.word_ids, coded.offsets
+        if coded.n_sequences > 1:  # words and places of both texts count from 0
+            sides, begin = coded.sequence_ids, text.index(PAIR) + 1
+            known = [word for word, side in zip(words, sides, strict=True) if side == 0 and word is not None]
+            ahead = max(known, default=-1) + 1
+            words = [
+                word + ahead if side and word is not None else word for word, side in zip(words, sides, strict=True)
+            ]
+            spans = [(a + begin, b + begin) if side else (a, b) for (a, b), side in zip(spans, sides, strict=True)]
+        return Pieces(_ids(coded), tuple(words), tuple(spans), bool(coded.overflowing))
 
     def truncated(self, texts: Sequence[str], max_length: int) -> float:
         """Share of the texts that are cut at ``max_length``."""
@@ -135,11 +147,11 @@ class Tokens:
         missing = list({text for text in texts if (text, max_length) not in known})
         for words in (False, True):
             for some in _blocks(text for text in missing if is_words(text) == words):
-                inputs = [words_of(whole(text)) if words else whole(text) for text in some]
+                inputs = [words_of(whole(text)) if words else _given(text) for text in some]
                 coded = self._tokenizer(max_length).encode_batch(inputs, is_pretokenized=words)
                 for text, given, one in zip(some, inputs, coded, strict=True):
                     firsts = _firsts(one.word_ids, len(given)) if words else NO_WORDS
-                    known[text, max_length] = _Coded(np.array(one.ids, dtype=np.int32), bool(one.overflowing), firsts)
+                    known[text, max_length] = _Coded(_ids(one), bool(one.overflowing), firsts)
         return [known[text, max_length] for text in texts]
 
     def _tokenizer(self, max_length: int) -> tokenizers.Tokenizer:
@@ -184,3 +196,16 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
         size += len(text)
     if block:
         yield block
+
+
+def _given(text: str) -> str | tuple[str, str]:
+    """The text of a row, or both of a pair, as the tokenizer takes them."""
+    both = pair_of(text)
+    return whole(text) if both is None else (whole(both[0]), whole(both[1]))
+
+
+def _ids(coded: tokenizers.Encoding) -> TokenArray:
+    ids = np.array(coded.ids, dtype=np.int32)
+    if coded.n_sequences > 1:
+        ids[np.array(coded.type_ids) > 0] += SECOND
+    return ids

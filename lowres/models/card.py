@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 adapter, backbone = ".", {backbone!r}  # this folder; the encoder's hub id or folder
 tokenizer, head = AutoTokenizer.from_pretrained(adapter), load_file(f"{{adapter}}/head.safetensors")
 model = {model}
-batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, return_tensors="pt")
+batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})
 with torch.inference_mode():
     hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
     vectors = {pooled}
@@ -31,16 +31,17 @@ def _shown(value: object) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9 ]*(-[A-Za-z0-9]+)*(: [a-z-]+)?", text) else f"`{text}`"
 
 
-def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
+def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -> str:
     """README.md with metadata, measured scores and the snippet.
 
     Args:
         record: The content of ``lowres.json``.
         adapted: Whether there is an adapter beside the head.
+        token_types: Whether the encoder has a token type for a second text; not all tokenizers give it unasked.
     """
     import yaml
 
-    about, origin = record["about"], record["backbone"]
+    about, origin, pair = record["about"], record["backbone"], record["kind"] == "pair"
     name = origin["hub_id"] or origin["folder"]
     results = [
         {
@@ -68,6 +69,8 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
         backbone=str(name).replace("`", "'"),
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
         max_length=record["max_length"],
+        texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
+        more=", return_token_type_ids=True" if pair and token_types else "",
         pooled=pooled,
     )
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
@@ -95,7 +98,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool) -> str:
             "",
             *lines,
             "",
-            "Without `lowres`, with `texts` a list of strings:",
+            f"Without `lowres`, with `texts` a list of {'tuples of two strings' if pair else 'strings'}:",
             "",
             "```python",
             code.rstrip(),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lowres.data.tokens import Tokens
 from lowres.errors import LowresError, UserError
 from lowres.files import SUMS, write_sums
+from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, encoder
 from lowres.models.abstention import Counted, operating
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
@@ -39,6 +40,7 @@ FILES = {
     *TOKENIZER_FILES,
 }
 """What an adapter folder consists of."""
+CHECK_TEXTS = ("a short text", "another one, a little longer")
 MAX_JSON_BYTES = 16 * 1024 * 1024
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -67,10 +69,14 @@ class Record:
     about: dict[str, Any]
     counted: Counted | None = None
     """Absent from folders of earlier versions."""
+    kind: str = "classification"
+    """The same."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) < max(2, len(self.labels)):
             raise ValueError("labels: expected at least two different names")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: got {shown(self.kind)}, expected one of {', '.join(KINDS)}")
         if self.pooling not in ("mean", "cls"):
             raise ValueError(f"pooling: got {shown(self.pooling)}, expected mean or cls")
         if self.max_length < 1:
@@ -93,6 +99,7 @@ class Classifier:
         tokenizer: Folder of the tokenizer's files.
         about: Task, training and measured scores, for the model card.
         counted: Its right answers by confidence, where it can say when to abstain.
+        kind: A name of ``lowres.kinds.KINDS``. A model of kind ``pair`` reads tuples of two texts, others texts.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
     """
@@ -108,15 +115,20 @@ class Classifier:
     tokenizer: Path
     about: Mapping[str, Any]
     counted: Counted | None = None
+    kind: str = "classification"
     device: str = "cpu"
     precision: str = "fp32"
 
-    def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities, [texts, classes], in the order of ``labels``."""
+    def predict_proba(self, texts: Sequence[Given]) -> npt.NDArray[np.float32]:
+        """Probabilities, [texts, classes], in the order of ``labels``.
+
+        Raises:
+            UserError: Not texts, or not pairs of texts where the model reads pairs.
+        """
         vectors = encoder.features(
             self.network,
             self.tokens,
-            list(texts),
+            rows_of(self.kind, texts),
             max_length=self.max_length,
             pooling=self.pooling,
             normalise=self.normalise,
@@ -126,12 +138,12 @@ class Classifier:
         return encoder.said(vectors, self.head)
 
     @overload
-    def predict(self, texts: Sequence[str]) -> list[str]: ...
+    def predict(self, texts: Sequence[Given]) -> list[str]: ...
 
     @overload
-    def predict(self, texts: Sequence[str], *, min_precision: float) -> list[str | None]: ...
+    def predict(self, texts: Sequence[Given], *, min_precision: float) -> list[str | None]: ...
 
-    def predict(self, texts: Sequence[str], *, min_precision: float | None = None) -> list[str] | list[str | None]:
+    def predict(self, texts: Sequence[Given], *, min_precision: float | None = None) -> list[str] | list[str | None]:
         """The most probable label of each text.
 
         Args:
@@ -156,7 +168,7 @@ class Classifier:
 
     def counted_on(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Given],
         labels: Sequence[str],
         *,
         groups: Sequence[str] | None = None,
@@ -185,14 +197,12 @@ class Classifier:
         steps = operating_steps(targets, self.predict_proba(texts), own)
         return replace(self, counted=Counted(task, domain, part, steps))
 
-    def save(
-        self, folder: str | Path, check_texts: Sequence[str] = ("a short text", "another one, a little longer")
-    ) -> Path:
+    def save(self, folder: str | Path, check_texts: Sequence[Given] = ()) -> Path:
         """Writes the folder, loads it again and compares; nothing is left behind if they differ.
 
         Args:
             folder: Replaced if it is an adapter folder already.
-            check_texts: Texts on which the loaded copy has to give the same probabilities.
+            check_texts: Texts on which the loaded copy has to give the same probabilities; none: some short ones.
 
         Raises:
             LowresError: The loaded copy answers otherwise.
@@ -200,12 +210,13 @@ class Classifier:
         """
         folder = Path(folder)
         check_place(folder)
+        checked = check_texts or [(text, text) if self.kind == "pair" else text for text in CHECK_TEXTS]
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
             draft = Path(place) / "adapter"
             self._write(draft)
             again = load_classifier(draft, backbone=self.backbone, device=self.device, precision=self.precision)
-            gap = float(np.abs(again.predict_proba(check_texts) - self.predict_proba(check_texts)).max())
+            gap = float(np.abs(again.predict_proba(checked) - self.predict_proba(checked)).max())
             if not gap <= 1e-6:
                 raise LowresError(f"the saved adapter answers otherwise than the trained one (by {gap:.2g}); not kept")
             if folder.exists():
@@ -246,10 +257,12 @@ class Classifier:
                 origin,
                 dict(self.about),
                 self.counted,
+                self.kind,
             )
         )
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-        (folder / "README.md").write_text(model_card(record, adapted=self.adapter is not None), encoding="utf-8")
+        card = model_card(record, adapted=self.adapter is not None, token_types=encoder.tells_apart(self.network))
+        (folder / "README.md").write_text(card, encoding="utf-8")
         for name in TOKENIZER_FILES:
             if (self.tokenizer / name).is_file():
                 shutil.copyfile(self.tokenizer / name, folder / name)
@@ -324,6 +337,7 @@ def load_classifier(
         tokenizer=folder if (folder / "tokenizer.json").is_file() else found.folder,
         about=record.about,
         counted=record.counted,
+        kind=record.kind,
         device=device,
         precision=precision,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.data.rows import Spread
-from lowres.data.tokens import TokenArray, Tokens
+from lowres.data.tokens import SECOND, TokenArray, Tokens
 from lowres.kinds import KINDS, is_words
 from lowres.models.heads import answers
 from lowres.models.pooling import at_words, pool
@@ -29,14 +29,27 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
+def tells_apart(model: Any) -> bool:
+    """Whether an encoder has a token type for a second text."""
+    return (getattr(model.config, "type_vocab_size", None) or 1) > 1
+
+
+def inputs(model: Any, ids: Tensor) -> dict[str, Tensor]:
+    """What an encoder is given for ids of ``Tokens``: the tokens, and which belong to a second text if it tells two apart."""
+    given = {"input_ids": ids % SECOND}
+    if tells_apart(model):
+        given["token_type_ids"] = ids // SECOND
+    return given
+
+
 def pooled(model: nn.Module, ids: Tensor, mask: Tensor, pooling: str, normalise: bool) -> Tensor:
     """Pooled vectors of one batch in fp32, [texts, hidden]."""
-    return pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling, normalise)
+    return pool(model(**inputs(model, ids), attention_mask=mask).last_hidden_state, mask, pooling, normalise)
 
 
 def word_vectors(model: nn.Module, ids: Tensor, mask: Tensor, firsts: Sequence[TokenArray]) -> Tensor:
     """Vectors of the words of one batch in fp32, [words, hidden]."""
-    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    hidden = model(**inputs(model, ids), attention_mask=mask).last_hidden_state
     starts = range(0, hidden.shape[0] * hidden.shape[1], hidden.shape[1])
     return at_words(hidden.flatten(0, 1), starts, firsts)
 

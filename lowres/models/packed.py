@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lowres.data.tokens import SECOND
 from lowres.errors import UserError
+from lowres.models.encoder import inputs
 
 WIDTHS: Final = np.array([8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512])
 """Inside attention a sequence is padded to the next of these lengths; beyond the last to a multiple of it."""
@@ -179,10 +181,10 @@ class PackedEncoder:
         return (int(match[1]), part) if match and part else None
 
     def embed(self, ids: Tensor) -> Tensor:
-        """What goes into the first layer, [texts, tokens, hidden], for token ids [texts, tokens] padded at the end."""
+        """What goes into the first layer, [texts, tokens, hidden], for ids of ``Tokens`` [texts, tokens] padded at the end."""
         model: Any = self.model
         with torch.no_grad():
-            hidden = model.embeddings(input_ids=ids)
+            hidden = model.embeddings(**inputs(model, ids))
             made: Tensor = model.embeddings_project(hidden) if hasattr(model, "embeddings_project") else hidden
         return made.float()
 
@@ -247,8 +249,9 @@ class PackedEncoder:
         mask = torch.arange(12, device=device)[None, :] < torch.tensor(lengths, device=device)[:, None]
         ids = (torch.arange(36, device=device).view(3, 12) * 7 + 3) % config.vocab_size
         ids = ids.masked_fill(~mask, int(config.pad_token_id or 0))
+        ids[-1, 6:] += SECOND
         with torch.inference_mode():
-            wanted = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask].float()
+            wanted = self.model(**inputs(self.model, ids), attention_mask=mask.long()).last_hidden_state[mask].float()
             found = self.forward(self.embed(ids)[mask], make_pack(lengths, device))
         gap = float((found - wanted).abs().max() / wanted.abs().max())
         if not gap <= (1e-4 if self.dtype == torch.float32 else 0.1):

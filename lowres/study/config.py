@@ -63,6 +63,7 @@ class StudyConfig:
     recipe: Recipe = setting("Training settings: learning_rate, min_steps, epochs, batch, max_length …", factory=Recipe)
     method: MethodSettings = setting("Settings of one method, such as contrastive.temperature.", factory=MethodSettings)
     text_column: str | None = setting("Column of the text, for a table.", None)
+    pair_column: str | None = setting("Column of the second text, for a table whose rows are pairs of texts.", None)
     label_column: str | None = setting("Column of the label, for a table.", None)
     domain_column: str | None = setting("Column of the domain, for a table.", None)
     group_column: str | None = setting(

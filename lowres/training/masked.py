@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres import seeds
-from lowres.data.tokens import Tokens
+from lowres.data.tokens import SECOND, Tokens
 from lowres.models import encoder
 from lowres.training.fit import Fit
 from lowres.training.recipe import MaskedLM
@@ -103,10 +103,12 @@ class MaskedRows:
             targets[row, : len(wanted)] = wanted
         moved = [torch.from_numpy(array).to(self._device) for array in (ids, mask, targets)]
         with encoder.autocast(self._device, self._precision):
-            logits = self._model(input_ids=moved[0], attention_mask=moved[1]).logits
+            logits = self._model(**encoder.inputs(self._model, moved[0]), attention_mask=moved[1]).logits
         chosen = moved[2] != UNASKED
         return torch.nn.functional.cross_entropy(logits[chosen].float(), moved[2][chosen], reduction=reduction)
 
     def _ask(self, row: int, time: int | str) -> tuple[Ids, Ids]:
         ids, words = self._texts[row]
-        return asked(ids, words, self._share, self._mask, self._tokens.rows, self._draw, self._names[row], time)
+        name = (self._draw, self._names[row], time)
+        shown, targets = asked(ids % SECOND, words, self._share, self._mask, self._tokens.rows, *name)
+        return shown + (ids - ids % SECOND), targets

@@ -49,7 +49,7 @@ def answers(result: Result | str) -> list[dict[str, Any]]:
 
 def read(path: Path, column: str = "text", format: str = "auto") -> list[tuple[int, str, str | None]]:
     with ExitStack() as files:
-        return list(read_texts(str(path), format, column, files))
+        return list(read_texts(str(path), format, [column], files))
 
 
 def test_answers_come_in_order_and_are_those_of_the_library(adapter: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lowres.cli import tasks
-from lowres.cli.tasks import KINDS
+from lowres.cli.tasks import FOUND
 from lowres.data.spec import parse_spec
 from lowres.data.task import load_task, shipped_tasks
 from tests.cli.conftest import call
@@ -43,7 +43,7 @@ def test_check_counts_in_all_and_says_that_nothing_was_found(toy_table: Path) ->
     assert all(int(row[2]) == sum(map(int, row[3:])) for row in rows)
     (found,) = (line for line in said if line.startswith("found: "))
     counts = dict(part.rsplit(" ", 1) for part in found.removeprefix("found: ").split(" · "))
-    assert set(counts) == set(KINDS)
+    assert set(counts) == set(FOUND)
     assert counts["duplicate"] == "0"
 
 
@@ -171,7 +171,7 @@ def test_the_page_on_own_data_is_run(encoder: Path, tmp_path: Path, monkeypatch:
             assert kind == "text"
             for line in block.splitlines():
                 assert line in output.splitlines(), line
-    assert (ran.count("run"), ran.count("plan"), ran.count("tasks")) == (1, 1, 9)
+    assert (ran.count("run"), ran.count("plan"), ran.count("tasks")) == (2, 2, 9)
 
 
 def test_check_shows_labels_by_domain_where_they_differ(uneven_file: Path) -> None:

@@ -24,6 +24,7 @@ from lowres.data.spec import GithubSource, HubSource, TableFormat, read_spec
 from lowres.data.tables import read_table
 from lowres.data.task import load_task, shipped_tasks
 from lowres.errors import DataError, FetchError, UserError
+from lowres.kinds import join_pair
 
 
 def tar(**members: bytes) -> bytes:
@@ -400,6 +401,56 @@ def test_a_folder_here_is_never_taken_for_the_hub(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="meant for the hub, but is a folder here"):
         read(hub([{"hub_split": "train"}], **HUB), Path())
+
+
+def test_inference_tasks_of_the_hub_on_a_folder_of_the_same_layout(tmp_path: Path) -> None:
+    """One config, class labels as numbers, two texts; domains by genre in a column, or by round in the splits."""
+    names = ["entailment", "neutral", "contradiction"]
+    for name, config, more in (
+        ("mnli-genres", "default", ["promptID", "genre"]),
+        ("anli-rounds", "plain_text", ["uid"]),
+    ):
+        spec = read_spec(shipped_tasks()[name])
+        assert isinstance(spec.source, HubSource)
+        splits = [part.hub_split for part in spec.source.parts]
+        genres = spec.domains if "genre" in more else ("",)
+        for split in splits:
+            lines = [
+                json.dumps({
+                    "premise": f"{split} {genre} premise {place}", "hypothesis": f"hypothesis {place}", "label": place,
+                    **dict.fromkeys(more, f"{split}-{place}") | {"genre": genre},
+                })
+                for genre in genres
+                for place in range(3)
+            ]  # fmt: skip
+            path = tmp_path / name / "data" / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines))
+        kinds = [{"name": column, "dtype": "string"} for column in ("premise", "hypothesis", *more)]
+        label = {"name": "label", "dtype": {"class_label": {"names": dict(enumerate(names))}}}
+        features = [
+            *({column["name"]: column for column in [*kinds, {"name": "genre", "dtype": "string"}]}.values()),
+            label,
+        ]
+        files = [{"split": split, "path": f"data/{split}.jsonl"} for split in splits]
+        card = {
+            "dataset_info": {"config_name": config, "features": features},
+            "configs": [{"config_name": config, "data_files": files}],
+        }
+        (tmp_path / name / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        text = shipped_tasks()[name].read_text(encoding="utf-8")
+        text = re.sub(r"^  revision: .*\n", "", text, flags=re.M).replace(spec.source.dataset, f"./{name}")
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+        task = load_task(tmp_path / f"{name}.yaml")
+        assert (task.kind, task.labels) == ("pair", tuple(names))
+        assert tuple(task.domains) == spec.domains
+        for domain in task.domains.values():
+            genre = domain.name if "genre" in more else ""
+            split = next(one for one in splits if one.startswith(("validation", f"test_{domain.name}")))
+            assert list(domain.test.texts) == [
+                join_pair(f"{split} {genre} premise {place}", f"hypothesis {place}") for place in range(3)
+            ]
+            assert list(domain.test.labels) == names
 
 
 @pytest.mark.parametrize("name", ["amazon-counterfactual", "massive-scenario", "mtop-domain"])

@@ -300,7 +300,7 @@ def test_any_archive(packing: str, changes: list[tuple[float, int]], cut: float,
 def test_any_bytes_to_predict(data: bytes, format: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(data)
     with bounded(LowresError), contextlib.ExitStack() as files:
-        for number, text, fault in read_texts(str(tmp_path / "t.csv"), format, "text", files):
+        for number, text, fault in read_texts(str(tmp_path / "t.csv"), format, ["text"], files):
             assert number >= 1
             assert bool(text.strip()) != bool(fault)
 
