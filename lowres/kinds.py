@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from lowres.errors import UserError
 
-Given = str | tuple[str, str]
+Given = str | tuple[str, str] | Sequence[str]
 """A text as a user of the library gives it; two of them where the kind is ``pair``."""
 PAIR: Final = "\x1e"
 WORD: Final = "\x1f"
@@ -79,9 +79,9 @@ def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
     """Texts as rows of a kind; what is a row of that kind already stays as it is.
 
     Raises:
-        UserError: No text, one text where the kind takes two, or two where it takes one.
+        UserError: No text, one text where the kind takes two or words, or two where it takes one.
     """
-    one = _paired if kind == "pair" else _single
+    one = _paired if kind == "pair" else _listed if KINDS[kind].unit == "word" else _single
     return [one(number, text) for number, text in enumerate(texts)]
 
 
@@ -91,6 +91,14 @@ def _paired(number: int, given: object) -> str:
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(text, str) for text in given):
         return join_pair(*given)
     raise UserError(f"item {number} is no pair of texts", got=type(given).__name__, expected="(text, text)")
+
+
+def _listed(number: int, given: object) -> str:
+    if isinstance(given, str) and is_words(given):
+        return given
+    if isinstance(given, tuple | list) and given and all(isinstance(word, str) for word in given):
+        return join_words(given)
+    raise UserError(f"item {number} is no list of words", got=type(given).__name__, expected='["a", "word", "each"]')
 
 
 def _single(number: int, given: object) -> str:

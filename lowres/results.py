@@ -20,6 +20,7 @@ from lowres.analysis.measure import Scores
 from lowres.analysis.summary import Summary
 from lowres.errors import LowresError, StoreError, UserError, unknown_name
 from lowres.files import clear_drafts, holds_sums, replacing
+from lowres.kinds import KINDS
 from lowres.methods.catalogue import recommended
 from lowres.methods.cell import Cell
 from lowres.models.abstention import Counted
@@ -247,7 +248,7 @@ def counted(outcome: Outcome, cell: Cell, fit: Fit) -> Counted | None:
     This measures one model, as a score does; no model and no recipe is chosen by it.
     """
     probabilities = outcome.probabilities.get((fit.content, cell.target))
-    if probabilities is None:
+    if probabilities is None or not KINDS[outcome.plan.task.kind].single:
         return None
     groups = outcome.plan.test_rows[cell.target].groups
     steps = operating_steps(outcome.targets(cell.target), probabilities, groups)

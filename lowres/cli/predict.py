@@ -55,11 +55,13 @@ def predict(
     """Answer with a saved adapter: one JSON object a row with label and probabilities, in order.
 
     A row that cannot be read is marked in its place, and the exit code is 1. With --min-precision a row may be abstained:
-    label null. An adapter that was made for pairs of texts reads them from --text-column and --pair-column.
+    label null. An adapter that was made for pairs of texts reads them from --text-column and --pair-column; one for words
+    reads lists of words, or texts with blanks between the words, and answers with tags and entities; others with labels, or a value.
     """
     from json import dumps
 
     from lowres.errors import unknown_name
+    from lowres.kinds import KINDS
     from lowres.models.abstention import basis
     from lowres.models.classifier import load_classifier
 
@@ -71,7 +73,7 @@ def predict(
     threshold = promise.threshold if promise else 0.0
     rows_read, abstained, faults, named, wrong_encoding = 0, 0, 0, list[str](), False
     with ExitStack() as files:
-        rows = read_texts(input, format, columns, files)
+        rows = read_texts(input, format, columns, files, words=KINDS[model.kind].unit == "word")
         out = sys.stdout if output == "-" else _open(Path(output), files)
         for chunk in _chunks(rows):
             for answer in _answers(model, chunk, threshold):
@@ -124,17 +126,45 @@ def _columns(model: Classifier, text: str, pair: str | None) -> list[str]:
 
 def _answers(model: Classifier, chunk: list[Item], threshold: float) -> Iterator[dict[str, object]]:
     """One object a row; below the threshold without a label."""
-    rows = iter(model.predict_proba([text for _, text, fault in chunk if fault is None]))
+    from lowres.kinds import KINDS
+
+    texts = [text for _, text, fault in chunk if fault is None]
+    made = _labels(model, texts, threshold) if KINDS[model.kind].single else _others(model, texts)
     for number, _, fault in chunk:
-        if fault is not None:
-            yield {"row": number, "error": fault}
-            continue
-        row = next(rows)
+        yield next(made) if fault is None else {"row": number, "error": fault}
+
+
+def _labels(model: Classifier, texts: list[str], threshold: float) -> Iterator[dict[str, object]]:
+    for row in model.predict_proba(texts):
         scores = {label: round(float(value), 6) for label, value in zip(model.labels, row, strict=True)}
         if row.max() >= threshold:
             yield {"label": model.labels[int(row.argmax())], "probabilities": scores}
         else:
             yield {"label": None, "abstained": True, "probabilities": scores}
+
+
+def _others(model: Classifier, texts: list[str]) -> Iterator[dict[str, object]]:
+    """Of words their tags, with the probability of each, and the entities that they name (words counted from 0, the end
+    exclusive); of any number of labels those given; of a regression the number.
+    """
+    from lowres.data.rows import unit_sizes
+    from lowres.kinds import KINDS, entities
+
+    if not texts:
+        return
+    rows, begin = model.predict_proba(texts), 0
+    for answer, size in zip(model.answers_of(rows, texts), unit_sizes(texts), strict=True):
+        own = rows[begin : begin + size]
+        begin += size
+        if KINDS[model.kind].unit == "word":
+            sure = [round(float(value), 6) for value in own.max(axis=1)]
+            found = [{"type": name, "begin": first, "end": end} for name, first, end in entities(answer)]
+            yield {"tags": answer, "probabilities": sure, "entities": found}
+        elif KINDS[model.kind].answer == "many":
+            scores = {label: round(float(value), 6) for label, value in zip(model.labels, own[0], strict=True)}
+            yield {"labels": answer, "probabilities": scores}
+        else:
+            yield {"value": round(answer, 6)}
 
 
 def _open(path: Path, files: ExitStack) -> IO[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lowres.errors import DataError, nearest
-from lowres.kinds import join_pair
+from lowres.kinds import join_pair, join_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,8 @@ PARQUET_ROWS = 1024
 
 Item = tuple[int, str, str | None]
 """Row number from 1, text or joined pair, and what is wrong with the row (the text is then empty)."""
+LISTED = "a list of words"
+"""What is wrong with a row, where a text is wanted."""
 FLAGS = ("--text-column", "--pair-column")
 
 _BROKEN = re.compile("[\udc80-\udcff]")
@@ -40,7 +42,9 @@ _BROKEN = re.compile("[\udc80-\udcff]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
 
 
-def read_texts(source: str, format: str, columns: Sequence[str], files: ExitStack) -> Iterator[Item]:
+def read_texts(
+    source: str, format: str, columns: Sequence[str], files: ExitStack, words: bool = False
+) -> Iterator[Item]:
     """Rows of a file or of standard input, in order. Blank lines of JSON Lines and tables are no rows.
 
     Args:
@@ -48,10 +52,16 @@ def read_texts(source: str, format: str, columns: Sequence[str], files: ExitStac
         format: One of ``FORMATS``; ``auto`` goes by the ending, and looks at the first line of standard input.
         columns: Column of the text, where there are columns; of both texts for pairs, which need columns.
         files: Holds what is open.
+        words: Rows are lists of words; where there is a text instead, its words stand between blanks.
 
     Raises:
         DataError: No such file or column, or a table that cannot be read. A single bad row is marked instead.
     """
+    rows = _rows(source, format, columns, files)
+    return map(_as_words if words else _as_text, rows)
+
+
+def _rows(source: str, format: str, columns: Sequence[str], files: ExitStack) -> Iterator[Item]:
     kind = ENDINGS.get(Path(source).suffix.lower(), "lines") if format == "auto" else format
     if kind == "parquet":
         if source == "-":
@@ -176,11 +186,26 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _row(number: int, values: Sequence[Any]) -> Item:
-    """A row of one text or two."""
+    """A row of one text, of two, or of a list of words."""
+    if len(values) == 1 and isinstance(values[0], list) and all(isinstance(word, str) for word in values[0]):
+        broken = any(_BROKEN.search(word) for word in values[0])
+        fault = "not UTF-8" if broken else None if values[0] else "empty"
+        return number, "" if fault else join_words(values[0]), fault or LISTED
     fault = next((found for value in values if (found := _fault(value))), None)
     if fault is not None:
         return number, "", fault
     return number, values[0] if len(values) == 1 else join_pair(*values), None
+
+
+def _as_words(item: Item) -> Item:
+    number, text, fault = item
+    if fault == LISTED:
+        return number, text, None
+    return item if fault is not None else (number, join_words(text.split()), None)
+
+
+def _as_text(item: Item) -> Item:
+    return (item[0], "", "no text") if item[2] == LISTED else item
 
 
 def _fault(value: Any) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lowres.errors import clean
+from lowres.kinds import KINDS
 
 SNIPPET = """\
 import torch
@@ -20,9 +21,30 @@ model = {model}
 batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})
 with torch.inference_mode():
     hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
-    vectors = {pooled}
-    probabilities = torch.softmax(vectors @ head["weight"].T + head["bias"], dim=-1)
+{answer}
 """
+WORDS = """\
+    words = [batch.word_ids(row) for row in range(len(texts))]  # a word beyond max_length has none
+    firsts = [[own.index(word) for word in sorted(set(own) - {None})] for own in words]
+    logits = [hidden[row, places] @ head["weight"].T + head["bias"] for row, places in enumerate(firsts)]
+    probabilities = [torch.softmax(one, dim=-1) for one in logits]  # of each text, a row a word
+"""
+
+
+GIVEN = {"pair": "tuples of two strings", "tokens": "lists of words"}
+"""What the code of a kind is given, where that is not strings."""
+
+
+def _answer(record: Mapping[str, Any], pooled: str) -> str:
+    """The lines from hidden vectors to what the model says."""
+    if KINDS[record["kind"]].unit == "word":
+        return WORDS.rstrip()
+    logits = f'    vectors = {pooled}\n    logits = vectors @ head["weight"].T + head["bias"]\n'
+    answer = KINDS[record["kind"]].answer
+    if answer == "value":
+        low, high = record["labels"]
+        return f"{logits}    values = {low} + ({high} - {low}) * torch.sigmoid(logits[:, 0])"
+    return f"{logits}    probabilities = torch.{'softmax(logits, dim=-1)' if answer == 'one' else 'sigmoid(logits)'}"
 
 
 def _shown(value: object) -> str:
@@ -42,10 +64,11 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
     import yaml
 
     about, origin, pair = record["about"], record["backbone"], record["kind"] == "pair"
+    words = KINDS[record["kind"]].unit == "word"
     name = origin["hub_id"] or origin["folder"]
     results = [
         {
-            "task": {"type": "text-classification"},
+            "task": {"type": "token-classification" if words else "text-classification"},
             "dataset": {"name": f"{score['task']} ({score['domain']})", "type": score["task"]},
             "metrics": [{"type": score["metric"], "value": round(score["value"], 4)}],
         }
@@ -53,7 +76,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
     ]
     meta: dict[str, Any] = {
         "library_name": "peft" if adapted else "safetensors",
-        "tags": ["lowres", "text-classification"],
+        "tags": ["lowres", "token-classification" if words else "text-classification"],
     }
     if origin["hub_id"]:
         meta["base_model"] = origin["hub_id"]
@@ -70,8 +93,8 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
         max_length=record["max_length"],
         texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
-        more=", return_token_type_ids=True" if pair and token_types else "",
-        pooled=pooled,
+        more=", is_split_into_words=True" if words else ", return_token_type_ids=True" if pair and token_types else "",
+        answer=_answer(record, pooled),
     )
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
     lines += [
@@ -98,7 +121,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
             "",
             *lines,
             "",
-            f"Without `lowres`, with `texts` a list of {'tuples of two strings' if pair else 'strings'}:",
+            f"Without `lowres`, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:",
             "",
             "```python",
             code.rstrip(),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from lowres.data.rows import unit_sizes
 from lowres.data.tokens import Tokens
 from lowres.errors import LowresError, UserError
 from lowres.files import SUMS, write_sums
@@ -23,6 +24,7 @@ from lowres.models import adapters, encoder
 from lowres.models.abstention import Counted, operating
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
 from lowres.models.card import model_card
+from lowres.scoring.multilabel import GIVEN_FROM
 from lowres.scoring.operating import Operating, operating_steps
 from lowres.settings import parse, shown
 
@@ -120,10 +122,11 @@ class Classifier:
     precision: str = "fp32"
 
     def predict_proba(self, texts: Sequence[Given]) -> npt.NDArray[np.float32]:
-        """Probabilities, [texts, classes], in the order of ``labels``.
+        """Probabilities in the order of ``labels``, [texts, classes]; of a model of words [words of all texts, tags]; of one of
+        numbers the numbers, [texts, 1].
 
         Raises:
-            UserError: Not texts, or not pairs of texts where the model reads pairs.
+            UserError: Not texts, or not pairs of texts, or lists of words, where the model reads those.
         """
         vectors = encoder.features(
             self.network,
@@ -135,7 +138,7 @@ class Classifier:
             device=self.device,
             precision=self.precision,
         )
-        return encoder.said(vectors, self.head)
+        return encoder.said(vectors, self.head, self.kind, self.labels)
 
     @overload
     def predict(self, texts: Sequence[Given]) -> list[str]: ...
@@ -144,7 +147,7 @@ class Classifier:
     def predict(self, texts: Sequence[Given], *, min_precision: float) -> list[str | None]: ...
 
     def predict(self, texts: Sequence[Given], *, min_precision: float | None = None) -> list[str] | list[str | None]:
-        """The most probable label of each text.
+        """The most probable label of each text. For kinds with other answers: ``predict_all``.
 
         Args:
             texts: Any number of them.
@@ -153,6 +156,8 @@ class Classifier:
         Raises:
             UserError: The labels that the model was measured on do not support this precision.
         """
+        if not KINDS[self.kind].single:
+            raise UserError(f"the model gives {KINDS[self.kind].title}", expected="predict_all")
         threshold = 0.0 if min_precision is None else self.operating(min_precision).threshold
         if not len(texts):
             return []
@@ -161,6 +166,30 @@ class Classifier:
         if min_precision is None:
             return named
         return [label if sure >= threshold else None for label, sure in zip(named, rows.max(axis=1), strict=True)]
+
+    def predict_all(self, texts: Sequence[Given]) -> list[Any]:
+        """One answer a text, as its kind has it: a label; of words a list of tags; of any number of labels a list of those from
+        a probability of one half on; of a regression a number.
+
+        Args:
+            texts: Any number of them.
+
+        Raises:
+            UserError: As of ``predict_proba``.
+        """
+        return self.answers_of(self.predict_proba(texts), texts) if len(texts) else []
+
+    def answers_of(self, rows: npt.NDArray[np.float32], texts: Sequence[Given]) -> list[Any]:
+        """The same from what ``predict_proba`` said of the texts."""
+        if KINDS[self.kind].answer == "value":
+            return [float(row[0]) for row in rows]
+        if KINDS[self.kind].answer == "many":
+            return [[label for label, sure in zip(self.labels, row, strict=True) if sure >= GIVEN_FROM] for row in rows]
+        named = [self.labels[place] for place in rows.argmax(axis=1)]
+        if KINDS[self.kind].unit == "text":
+            return named
+        ends = np.cumsum(unit_sizes(rows_of(self.kind, texts)))
+        return [named[end - size : end] for end, size in zip(ends, np.diff(ends, prepend=0), strict=True)]
 
     def operating(self, precision: float) -> Operating:
         """The confidence from which on answers keep a precision, and what that rests on."""
@@ -186,6 +215,8 @@ class Classifier:
             domain: The same.
             part: The same.
         """
+        if not KINDS[self.kind].single:
+            raise UserError(f"right answers are not counted for {KINDS[self.kind].title}", expected="one label a text")
         unknown = sorted(set(labels) - set(self.labels))
         if unknown or not len(texts) or len(texts) != len(labels):
             got = f"labels {', '.join(unknown)}" if unknown else f"{len(texts)} texts, {len(labels)} labels"
@@ -210,7 +241,7 @@ class Classifier:
         """
         folder = Path(folder)
         check_place(folder)
-        checked = check_texts or [(text, text) if self.kind == "pair" else text for text in CHECK_TEXTS]
+        checked = check_texts or [_example(self.kind, text) for text in CHECK_TEXTS]
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
             draft = Path(place) / "adapter"
@@ -312,7 +343,8 @@ def load_classifier(
             got=f"backbone {found.name} {found.weights_sha256[:12]}…",
             expected=f"{origin.name} {origin.weights_sha256[:12]}…",
         )
-    shapes = {"weight": (len(record.labels), found.hidden), "bias": (len(record.labels),)}
+    outputs = 1 if KINDS[record.kind].answer == "value" else len(record.labels)
+    shapes = {"weight": (outputs, found.hidden), "bias": (outputs,)}
     if {name: value.shape for name, value in head.items()} != shapes:
         raise UserError(
             f"adapter folder {folder}: the head does not fit",
@@ -341,6 +373,11 @@ def load_classifier(
         device=device,
         precision=precision,
     )
+
+
+def _example(kind: str, text: str) -> Given:
+    """A text as a model of this kind takes it."""
+    return (text, text) if kind == "pair" else text.split() if KINDS[kind].unit == "word" else text
 
 
 def check_place(folder: Path) -> None:

@@ -83,7 +83,7 @@ def cut(text: str, longest: int) -> str:
 
 def metric_name(metric: str) -> str:
     """A metric as people write it: ``macro-F1``."""
-    return metric.replace("_f1", "-F1")
+    return metric.replace("_f1", "-F1").replace("_", " ")
 
 
 def number(value: float, digits: int = 3) -> str:

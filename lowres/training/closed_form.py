@@ -193,15 +193,15 @@ def _average(fit: Fit, ingredients: Sequence[Fitted]) -> Fitted:
 def _mean_head(fit: Fit, ingredients: Sequence[Fitted]) -> Tensors:
     """The mean of heads; of a label that not all of them know, over those that do."""
     assert isinstance(fit.objective, Average)
-    places = [[fit.labels.index(label) for label in one.labels] for one in fit.ingredients]
-    weights = np.tile(np.array(fit.objective.weights)[:, None], len(fit.labels))  # [ingredients, labels]
+    places = [[fit.heads.index(label) for label in one.heads] for one in fit.ingredients]
+    weights = np.tile(np.array(fit.objective.weights)[:, None], fit.outputs)  # [ingredients, labels]
     known = np.zeros_like(weights)
     for row, own in zip(known, places, strict=True):
         row[own] = 1.0
     weights *= weights.sum(axis=0) / (weights * known).sum(axis=0)
     head: dict[str, npt.NDArray[np.float32]] = {}
     for name, first in ingredients[0].head.items():
-        terms = np.zeros((len(ingredients), len(fit.labels), *first.shape[1:]), dtype=np.float32)
+        terms = np.zeros((len(ingredients), fit.outputs, *first.shape[1:]), dtype=np.float32)
         for term, weight, own, one in zip(terms, weights.astype(np.float32), places, ingredients, strict=True):
             term[own] = weight[own].reshape(-1, *[1] * (first.ndim - 1)) * one.head[name]
         head[name] = np.sum(terms, axis=0)

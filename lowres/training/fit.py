@@ -118,8 +118,13 @@ class Fit:
 
     @property
     def outputs(self) -> int:
-        """Numbers that its head gives: one a label, or one for the place on a scale."""
-        return 1 if KINDS[self.kind].answer == "value" else len(self.labels)
+        """Numbers that its head gives."""
+        return len(self.heads)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What each of them stands for: the labels, or the place on a scale."""
+        return ("place",) if KINDS[self.kind].answer == "value" else self.labels
 
     @property
     def needs_loop(self) -> bool:
