@@ -304,6 +304,8 @@ class TaskSpec(_Strict):
         strangers = sorted(set(self.values_by_domain) - set(self.domains))
         if self.domains and strangers:
             raise ValueError(f"values_by_domain: no such domain in domains: {', '.join(strangers)}")
+        if not KINDS[self.type].single and (self.values_by_domain or self.label_sets == "differ"):
+            raise ValueError(f"label_sets and values_by_domain are for one label a text, not for type {self.type}")
         if self.label_sets == "differ" and not self.labels:
             raise ValueError("label_sets: differ needs the list labels, so that no slip of spelling becomes a label")
         for what, names in (("labels", self.labels), ("domains", self.domains)):

@@ -39,6 +39,8 @@ def test_minimal() -> None:
     ("text", "message"),
     [
         (GOOD + "label_sets: differ", "label_sets: differ needs the list labels"),
+        (GOOD + "type: tokens\nlabels: [a, b]\nlabel_sets: differ", "are for one label a text, not for type tokens"),
+        (GOOD + "type: multilabel\nvalues_by_domain: {x: {q: a}}", "are for one label a text, not for type multilabel"),
         (GOOD + "label_sets: diffr", "label_sets: got 'diffr'"),
         (GOOD + "labels: [a, b]\nvalues_by_domain: {x: {q: c}}", "no such label in labels: c"),
         (GOOD + "domains: [x, y]\nvalues_by_domain: {z: {q: c}}", "values_by_domain: no such domain in domains: z"),
