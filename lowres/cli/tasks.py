@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowres.cli.flags import Column, PairColumn
+from lowres.cli.flags import Column, Domains, PairColumn, listed
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def tasks_init(
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
+    domains: Domains = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.", show_default=False)
     ] = False,
@@ -105,6 +106,7 @@ def tasks_init(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
+        wanted=listed(domains),
         name=name,
         folder=output.parent if output is not None else Path(),
     )
@@ -139,6 +141,7 @@ def tasks_check(
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
+    domains: Domains = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +169,7 @@ def tasks_check(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
+        wanted=listed(domains),
         progress=DownloadProgress(),
     )
     task.check()

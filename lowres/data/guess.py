@@ -127,13 +127,13 @@ def guess(
     for role in missing:
         taken = {*chosen.values(), *(name for name in profile.columns if name.strip().casefold() in _USED)}
         free = [column for name, column in profile.columns.items() if name not in taken]
-        column, reason = _choose(role, free, profile, wanted, whole)
+        column, reason = _choose(role, free, profile, wanted, whole, chosen.get("domain"))
         chosen[role], reasons[role] = column.name, reason
     if "split" not in profile.columns and (split := _split_column(profile)):
         chosen["split"], reasons["split"] = split, "by its name"
     _refuse_same(profile, chosen)
     if not whole:
-        _refuse_labels(profile, profile.columns[chosen["label"]])
+        _refuse_labels(profile, profile.columns[chosen["label"]], chosen["domain"])
     columns = Columns(**chosen)
     notes = [*_said(columns, profile, reasons), *_pair_hint(columns, profile), *_group_hint(columns, profile)]
     return Guess(columns, table, profile, tuple(notes), tuple(_spaces(columns, profile)), reasons)
@@ -169,14 +169,14 @@ def _refuse_same(profile: Profile, chosen: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_labels(profile: Profile, label: Column) -> None:
+def _refuse_labels(profile: Profile, label: Column, domain: str) -> None:
     """Also a column that was named can hold no classes, though it may count them by numbers."""
     distinct = len(label.values)
     if _is_scale(label) and not _counting(label):
         raise DataError(
             f"{profile.name}: column {label.name!r} has {distinct} different numbers",
             expected="a few classes",
-            hint=_bands_hint(profile, label.name),
+            hint=_bands_hint(profile, label.name, domain),
         )
     if distinct > MAX_LABELS and distinct > label.rows / 2:
         raise DataError(
@@ -204,9 +204,14 @@ def lookalikes(kind: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def _choose(
-    role: Role, free: Sequence[Column], profile: Profile, wanted: Collection[str], scale: bool
+    role: Role,
+    free: Sequence[Column],
+    profile: Profile,
+    wanted: Collection[str],
+    scale: bool,
+    domain: str | None,
 ) -> tuple[Column, str]:
-    """The one column that can have a role, and why."""
+    """The one column that can have a role, and why; ``domain``: the column of the domain, once it is known."""
     if role == "domain" and (found := _by_wanted(free, wanted)):
         return _single(role, found, profile), "it holds the domains asked for"
     ranked: dict[int, list[Column]] = {}
@@ -219,7 +224,7 @@ def _choose(
         elif strength:
             flawed.append(f"{column.name!r} {flaw}")
     if not ranked or (max(ranked) == 0 and role == "domain"):
-        raise _none(role, free, flawed, profile)
+        raise _none(role, free, flawed, profile, domain)
     strength = max(ranked)
     best = ranked[strength]
     if strength == 0 and role == "text":
@@ -312,7 +317,7 @@ def _counting(column: Column) -> bool:
     return all(value.isdecimal() for value in column.values)
 
 
-def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Profile) -> DataError:
+def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Profile, domain: str | None) -> DataError:
     flag = f"--{role}-column"
     if role == "domain":
         able = [
@@ -331,13 +336,15 @@ def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Pr
     return DataError(
         f"{profile.name}: no column is surely the {role}",
         got="; ".join(flawed) or f"columns {', '.join(map(repr, profile.columns)) or 'that differ between the files'}",
-        hint=_bands_hint(profile, scales[0]) if scales else f"name it with {flag}",
+        hint=_bands_hint(profile, scales[0], domain) if scales else f"name it with {flag}",
     )
 
 
-def _bands_hint(profile: Profile, column: str) -> str:
+def _bands_hint(profile: Profile, column: str, domain: str | None) -> str:
+    """A command that asks for no more than it is given: it does not know which domains were asked for."""
     table = str(PurePath(profile.name).parent) if profile.domains else profile.name
-    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}` writes a task file with bands"
+    named = "" if profile.domains or domain in (None, "domain") else f" --domain-column {_shell(str(domain))}"
+    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}{named}` writes a task file with bands"
 
 
 def _refuse_no_header(profile: Profile) -> None:

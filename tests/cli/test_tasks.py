@@ -73,6 +73,16 @@ def test_init_of_a_folder(tmp_path: Path) -> None:
     assert load_task(tmp_path / "t.yaml").fingerprint == load_task(tmp_path).fingerprint
 
 
+def test_the_column_of_the_domains_asked_for_is_found_without_its_name(tmp_path: Path) -> None:
+    rows = [{"text": row["text"], "label": row["label"], "category": row["domain"]} for row in toy_rows(20)]
+    table = write_table(tmp_path / "x.csv", rows)
+    for command in ("check", "init"):
+        assert "--domain-column (category?)" in call("tasks", command, table).stderr
+        found = call("tasks", command, table, "--domains", "shop, film")
+        assert found.exit_code == 0, found.output
+        assert "category" in found.output
+
+
 def test_a_file_that_is_there_stays(table: Path, tmp_path: Path) -> None:
     target = tmp_path / "own.yaml"
     target.write_text("precious")

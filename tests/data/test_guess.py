@@ -231,6 +231,28 @@ def test_labels_that_are_no_strings(tmp_path: Path) -> None:
     assert "labels '1' and '1.0' may be meant as one; they count as 2" in task.findings.warnings
 
 
+def test_every_command_finds_the_column_that_holds_the_domains_asked_for(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(written({"text": TEXTS, "label": LABELS, "category": DOMAINS}))
+    for refused in (load_task, draft_task):
+        with pytest.raises(DataError, match="no column names the domain"):
+            refused(table)
+    (tmp_path / "t.yaml").write_text(draft_task(table, wanted=("shop", "app"), folder=tmp_path))
+    drafted, loaded = load_task(tmp_path / "t.yaml"), load_task(table, wanted=("shop", "app"))
+    assert drafted.spec.columns.domain == loaded.spec.columns.domain == "category"
+    assert [part.train.fingerprint for part in drafted.domains.values()] == [
+        part.train.fingerprint for part in loaded.domains.values()
+    ]
+
+
+def test_the_command_of_a_hint_finds_the_domain_too(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(written({"text": TEXTS, "rating": NUMBERS, "Ort": DOMAINS}))
+    with pytest.raises(DataError, match=r"`lowres tasks init \S+ --label-column rating --domain-column Ort` writes"):
+        load_task(table, wanted=("shop", "app"))
+    assert "domain: Ort" in draft_task(table, label_column="rating", domain_column="Ort")
+
+
 def test_names_that_look_alike(tmp_path: Path) -> None:
     assert list(lookalikes("label", ["a", "b", "A", "x  y", "X y"])) == [
         "labels 'a' and 'A' may be meant as one; they count as 2",
