@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final, get_args
 
 from lowres.data.guess import Guess, group_names
+from lowres.data.likely import joined_labels
 from lowres.data.profile import Column, as_number
-from lowres.data.spec import FilePart, parse_spec
+from lowres.data.spec import FilePart, TaskSpec, parse_spec
+from lowres.errors import DataError, clean
+from lowres.kinds import KINDS
+
+SUPPORTED: Final = frozenset(get_args(TaskSpec.model_fields["type"].annotation))
+"""Kinds of task that a task file can name."""
+SHOWN: Final = 12
+"""Labels of lists that a comment counts."""
 
 
 def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) -> str:
@@ -18,15 +27,15 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
         name: The name of the task.
         parts: The tables, with paths from the folder of the task file.
         made_from: The table, for the first line.
+
+    Raises:
+        DataError: Tables of a kind that cannot be read.
     """
     profile, columns = found.profile, found.columns
     lines = [
         f"# A first version, made from {_quoted(made_from)}: check it with `lowres tasks check`, and change what is wrong."
     ]
-    lines += [f"name: {_quoted(name)}", "version: 1"]
-    lines += [f"type: {found.kind}"] if found.kind != "classification" else []
-    lines += ["metric: macro_f1    # or accuracy, matthews"]
-    lines += [*_label_lines(found), ""]
+    lines += [f"name: {_quoted(name)}", "version: 1", *_kind_lines(found), *_label_lines(found), ""]
     lines += ["domains:"]
     domains = profile.domains or found.column("domain").values
     lines += [f"  - {_quoted(domain)}    # {domains[domain]} rows" for domain in sorted(domains)]
@@ -43,6 +52,8 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
         if column in profile.columns and not (role == "domain" and profile.domains):
             why = found.reasons.get(role)
             lines.append(f"  {role}: {_quoted(column)}" + (f"    # guessed: {why}" if why else ""))
+    if found.likely.separator is not None and _kind(found) == "multilabel":
+        lines.append(f"  label_separator: {_quoted(found.likely.separator)}")
     lines += [
         f"  # group: {_quoted(column)}    # rows with the same value stay together"
         for column in group_names(columns, profile)
@@ -54,20 +65,63 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     return text
 
 
+def _kind(found: Guess) -> str:
+    """The kind that is written: what the tables look like, if a task file can say it.
+
+    Raises:
+        DataError: It cannot, and one label a text would not do instead.
+    """
+    likely = found.likely
+    if likely.kind in SUPPORTED:
+        return likely.kind
+    if found.column("label").nested:
+        raise DataError(
+            f"{found.profile.name}: this is a task of type {likely.kind}, which cannot be read",
+            got=likely.evidence,
+            expected=f"type {' or '.join(sorted(SUPPORTED))}",
+        )
+    return "classification"
+
+
+def _kind_lines(found: Guess) -> list[str]:
+    """The type with its evidence, and what to change where it is meant otherwise."""
+    likely, kind = found.likely, _kind(found)
+    metric = KINDS[kind].metric
+    lines = [
+        f"type: {kind}    # {KINDS[kind].title}" + (f": {_remark(likely.evidence)}" if kind == likely.kind else "")
+    ]
+    if kind != likely.kind:
+        lines.append(f"# It looks like {likely.kind}, which cannot be read: {_remark(likely.evidence)}.")
+    elif likely.separator is not None:
+        lines.append("# If each of these values is one label: type: classification, and no label_separator below.")
+    elif likely.ends is not None:
+        lines.append("# To make classes of the numbers: type: classification, and bands in the place of range:")
+    return [*lines, f"metric: {metric}" + ("    # or accuracy, matthews" if metric == "macro_f1" else "")]
+
+
+def _remark(text: str) -> str:
+    """A text of data as it can stand in a comment: one line without control characters."""
+    return clean(" ".join(text.split()))
+
+
 def _label_lines(found: Guess) -> list[str]:
-    column = found.column("label")
-    numbers = sorted({number for value in column.values if (number := as_number(value)) is not None})
-    if found.scale:
-        middle = _median(column)
-        above = next((number for number in numbers if number > middle), middle)
-        if above == middle:  # half of the rows have the highest number
-            middle = numbers[-2]
+    column, likely, kind = found.column("label"), found.likely, _kind(found)
+    if kind == "regression" and likely.ends is not None:
+        bands = (f"# {line}" for line in _band_lines(column))
         return [
-            f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
-            "bands:    # rows with a number in no band are left out",
-            f"  - {{label: low, at_most: {middle!r}}}",
-            f"  - {{label: high, at_least: {above!r}}}",
+            *bands,
+            f"range: [{likely.ends[0]!r}, {likely.ends[1]!r}]    # the ends of the scale: widen it if it goes on",
         ]
+    if column.nested:
+        counted = ", ".join(f"{label} {rows}" for label, rows in column.items.most_common(SHOWN))
+        more = ", …" if len(column.items) > SHOWN else ""
+        return [f"# labels: those that occur; in the first {len(column.lists)} rows {_remark(counted)}{more}"]
+    if kind == "multilabel" and likely.separator is not None:
+        labels = sorted(joined_labels(column, likely.separator).items())
+        return ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in labels)]
+    if found.scale:
+        return _band_lines(column)
+    numbers = _numbers(column)
     lines = ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in sorted(column.values.items()))]
     if column.numeric and len(numbers) > 2:
         half = len(numbers) // 2
@@ -79,6 +133,25 @@ def _label_lines(found: Guess) -> list[str]:
             f"#   - {{label: high, at_least: {numbers[-half]:g}}}",
         ]
     return lines
+
+
+def _numbers(column: Column) -> list[float]:
+    """The different numbers of a column, ascending."""
+    return sorted({number for value in column.values if (number := as_number(value)) is not None})
+
+
+def _band_lines(column: Column) -> list[str]:
+    """Two bands of about half of the rows."""
+    numbers, middle = _numbers(column), _median(column)
+    above = next((number for number in numbers if number > middle), middle)
+    if above == middle:  # half of the rows have the highest number
+        middle = numbers[-2]
+    return [
+        f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
+        "bands:    # rows with a number in no band are left out",
+        f"  - {{label: low, at_most: {middle!r}}}",
+        f"  - {{label: high, at_least: {above!r}}}",
+    ]
 
 
 def _median(column: Column) -> float:

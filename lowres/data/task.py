@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from lowres import seeds
 from lowres.data import sources
@@ -18,6 +19,7 @@ from lowres.data.encodings import guess_encoding
 from lowres.data.guess import Guess, guess, lookalikes
 from lowres.data.hints import Hints, hint_faults
 from lowres.data.leaks import Finding
+from lowres.data.likely import looks_like_conll
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
 from lowres.data.spec import FilePart, FilesSource, Split, TableFormat, TaskSpec, read_spec
@@ -31,6 +33,8 @@ __all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_co
 
 SPEC_ENDINGS: Final = (".yaml", ".yml")
 TABLE_ENDINGS: Final = (*ENDINGS, ".json")
+HEAD: Final = 2000
+"""Lines of a file by which tagged words are known."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +270,7 @@ def draft_task(
     Raises:
         UserError: As ``load_task``.
     """
+    _refuse_tagged_words(Path(os.path.expanduser(table)))
     path = find_task(table)
     if path.suffix.lower() in SPEC_ENDINGS:
         raise UserError(f"{table} is a task file already", expected="a table or a folder of tables")
@@ -325,6 +330,22 @@ def _tables(path: Path) -> tuple[Path, FilesSource]:
     """The folder where paths start, and the tables there."""
     folder, parts = (path, _folder_parts(path)) if path.is_dir() else (path.parent, (FilePart(path=path.name),))
     return folder, FilesSource(kind="files", parts=parts)
+
+
+def _refuse_tagged_words(path: Path) -> None:
+    """A file of words with their tags is no table, and nothing in it names a domain: what to write by hand is said."""
+    if path.suffix.lower() in (*SPEC_ENDINGS, ".jsonl", ".json", ".parquet") or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        if not looks_like_conll(itertools.islice(stream, HEAD)):
+            return
+    known = "conll" in get_args(TableFormat.model_fields["format"].annotation)
+    raise DataError(
+        f"{path} holds words with their tags, a word a line and a blank line after each sentence",
+        got="a task of type tokens" + ("" if known else ", which cannot be read"),
+        expected="a table" + (", or a task file with type: tokens and table: {format: conll}" if known else ""),
+        hint="in it name each file as a part with its domain:" if known else None,
+    )
 
 
 def _guessed(

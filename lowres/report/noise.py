@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 CAUTION: Final = """\
 suspected: another label is more probable than rows of that label are on average. A suspicion is no proof: read the text
-by chance: as many would be suspected if labels were as uncertain as the model thinks, so they are no sign of noise
+by chance: what the rule would suspect if each label were drawn from the model's own probabilities. Where it is about as
+many, their number says nothing about wrong labels; their order still does, the first are the likeliest
 agreed: the model of all domains doubts it too · no test row was looked at"""
 WORST: Final = 5
 """Examples of a domain that are shown."""
