@@ -360,7 +360,7 @@ def _bands_hint(profile: Profile, column: str, domain: str | None) -> str:
     """A command that asks for no more than it is given: it does not know which domains were asked for."""
     table = str(PurePath(profile.name).parent) if profile.domains else profile.name
     named = "" if profile.domains or domain in (None, "domain") else f" --domain-column {_shell(str(domain))}"
-    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}{named}` writes a task file with bands"
+    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}{named}` writes a task file for such numbers"
 
 
 def _refuse_no_header(profile: Profile) -> None:
