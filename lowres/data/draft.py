@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final
 
 from lowres.data.guess import Guess, group_names
-from lowres.data.likely import joined_labels
+from lowres.data.likely import is_scale, joined_labels
 from lowres.data.profile import Column, as_number
-from lowres.data.spec import FilePart, TaskSpec, parse_spec
-from lowres.errors import DataError, clean
+from lowres.data.spec import FilePart, parse_spec
+from lowres.errors import clean
 from lowres.kinds import KINDS
 
-SUPPORTED: Final = frozenset(get_args(TaskSpec.model_fields["type"].annotation))
-"""Kinds of task that a task file can name."""
 SHOWN: Final = 12
 """Labels of lists that a comment counts."""
 
@@ -27,9 +25,6 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
         name: The name of the task.
         parts: The tables, with paths from the folder of the task file.
         made_from: The table, for the first line.
-
-    Raises:
-        DataError: Tables of a kind that cannot be read.
     """
     profile, columns = found.profile, found.columns
     lines = [
@@ -52,7 +47,7 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
         if column in profile.columns and not (role == "domain" and profile.domains):
             why = found.reasons.get(role)
             lines.append(f"  {role}: {_quoted(column)}" + (f"    # guessed: {why}" if why else ""))
-    if found.likely.separator is not None and _kind(found) == "multilabel":
+    if found.likely.separator is not None:
         lines.append(f"  label_separator: {_quoted(found.likely.separator)}")
     lines += [
         f"  # group: {_quoted(column)}    # rows with the same value stay together"
@@ -65,38 +60,19 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     return text
 
 
-def _kind(found: Guess) -> str:
-    """The kind that is written: what the tables look like, if a task file can say it.
-
-    Raises:
-        DataError: It cannot, and one label a text would not do instead.
-    """
-    likely = found.likely
-    if likely.kind in SUPPORTED:
-        return likely.kind
-    if found.column("label").nested:
-        raise DataError(
-            f"{found.profile.name}: this is a task of type {likely.kind}, which cannot be read",
-            got=likely.evidence,
-            expected=f"type {' or '.join(sorted(SUPPORTED))}",
-        )
-    return "classification"
-
-
 def _kind_lines(found: Guess) -> list[str]:
     """The type with its evidence, and what to change where it is meant otherwise."""
-    likely, kind = found.likely, _kind(found)
-    metric = KINDS[kind].metric
-    lines = [
-        f"type: {kind}    # {KINDS[kind].title}" + (f": {_remark(likely.evidence)}" if kind == likely.kind else "")
-    ]
-    if kind != likely.kind:
-        lines.append(f"# It looks like {likely.kind}, which cannot be read: {_remark(likely.evidence)}.")
-    elif likely.separator is not None:
-        lines.append("# If each of these values is one label: type: classification, and no label_separator below.")
+    likely, kind = found.likely, KINDS[found.likely.kind]
+    lines = [f"type: {likely.kind}    # {kind.title}: {_remark(likely.evidence)}"]
+    if likely.separator is not None:
+        lines.append(
+            "# If each of these values is one label: type: classification, no label_separator below, other labels."
+        )
     elif likely.ends is not None:
-        lines.append("# To make classes of the numbers: type: classification, and bands in the place of range:")
-    return [*lines, f"metric: {metric}" + ("    # or accuracy, matthews" if metric == "macro_f1" else "")]
+        lines.append(
+            "# To make classes of the numbers: type: classification, metric: macro_f1, and this in the place of range:"
+        )
+    return [*lines, f"metric: {kind.metric}" + ("    # or accuracy, matthews" if kind.single else "")]
 
 
 def _remark(text: str) -> str:
@@ -105,8 +81,8 @@ def _remark(text: str) -> str:
 
 
 def _label_lines(found: Guess) -> list[str]:
-    column, likely, kind = found.column("label"), found.likely, _kind(found)
-    if kind == "regression" and likely.ends is not None:
+    column, likely = found.column("label"), found.likely
+    if likely.ends is not None:
         bands = (f"# {line}" for line in _band_lines(column))
         return [
             *bands,
@@ -116,11 +92,11 @@ def _label_lines(found: Guess) -> list[str]:
         counted = ", ".join(f"{label} {rows}" for label, rows in column.items.most_common(SHOWN))
         more = ", …" if len(column.items) > SHOWN else ""
         return [f"# labels: those that occur; in the first {len(column.lists)} rows {_remark(counted)}{more}"]
-    if kind == "multilabel" and likely.separator is not None:
+    if is_scale(column):  # of pairs
+        return _band_lines(column)
+    if likely.separator is not None:
         labels = sorted(joined_labels(column, likely.separator).items())
         return ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in labels)]
-    if found.scale:
-        return _band_lines(column)
     numbers = _numbers(column)
     lines = ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in sorted(column.values.items()))]
     if column.numeric and len(numbers) > 2:

@@ -80,13 +80,8 @@ class Guess:
 
     @property
     def kind(self) -> Literal["classification", "pair"]:
-        """The kind of task that the columns make."""
+        """The kind of task that the table is without a task file that says more; see ``likely``."""
         return "classification" if self.columns.pair is None else "pair"
-
-    @property
-    def scale(self) -> bool:
-        """The labels are numbers that need bands."""
-        return is_scale(self.column("label"))
 
 
 def guess(
@@ -124,10 +119,13 @@ def guess(
         missing.remove("text")
         for role, name in zip(("text", "pair"), both, strict=True):
             chosen[role], reasons[role] = name, "by its name"
+    by_kind = _by_kind(profile, chosen, given)
     if whole:
-        for role, name in _by_kind(profile, chosen, given).items():
+        for role, name in by_kind.items():
             chosen[role], reasons[role] = name, "by what it holds"
-            missing = [one for one in missing if one != role]
+        missing = [role for role in missing if role not in by_kind]
+    else:
+        _refuse_lists(profile, chosen | by_kind)
     for role in missing:
         taken = {*chosen.values(), *(name for name in profile.columns if name.strip().casefold() in _USED)}
         free = [column for name, column in profile.columns.items() if name not in taken]
@@ -176,6 +174,18 @@ def _by_kind(profile: Profile, chosen: Mapping[str, str], given: Mapping[str, st
         return {}
     others = (_strength("label", name) for name in profile.columns if name != label)
     return {} if max(others, default=0) >= max(1, _strength("label", label)) else found
+
+
+def _refuse_lists(profile: Profile, chosen: Mapping[str, str]) -> None:
+    """A table alone has one label a text; lists of words, tags or labels are for a task file to declare."""
+    likely = likely_kind(profile, chosen)
+    if any(profile.columns[name].lists for name in likely.columns.values()):
+        raise DataError(
+            f"{profile.name}: this is a task of type {likely.kind}",
+            got=likely.evidence,
+            expected="a task file that says so",
+            hint=f"`lowres tasks init {_shell(_origin(profile))}` writes one",
+        )
 
 
 def _refuse_marks(profile: Profile, free: Sequence[Column]) -> None:
@@ -358,9 +368,13 @@ def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Pr
 
 def _bands_hint(profile: Profile, column: str, domain: str | None) -> str:
     """A command that asks for no more than it is given: it does not know which domains were asked for."""
-    table = str(PurePath(profile.name).parent) if profile.domains else profile.name
     named = "" if profile.domains or domain in (None, "domain") else f" --domain-column {_shell(str(domain))}"
-    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}{named}` writes a task file for such numbers"
+    return f"`lowres tasks init {_shell(_origin(profile))} --label-column {_shell(column)}{named}` writes a task file for such numbers"
+
+
+def _origin(profile: Profile) -> str:
+    """The table, or the folder of tables."""
+    return str(PurePath(profile.name).parent) if profile.domains else profile.name
 
 
 def _refuse_no_header(profile: Profile) -> None:

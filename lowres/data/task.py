@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from lowres import seeds
 from lowres.data import sources
@@ -339,12 +339,11 @@ def _refuse_tagged_words(path: Path) -> None:
     with path.open(encoding="utf-8", errors="replace") as stream:
         if not looks_like_conll(itertools.islice(stream, HEAD)):
             return
-    known = "conll" in get_args(TableFormat.model_fields["format"].annotation)
     raise DataError(
         f"{path} holds words with their tags, a word a line and a blank line after each sentence",
-        got="a task of type tokens" + ("" if known else ", which cannot be read"),
-        expected="a table" + (", or a task file with type: tokens and table: {format: conll}" if known else ""),
-        hint="in it name each file as a part with its domain:" if known else None,
+        got="a task of type tokens",
+        expected="a table, or a task file with type: tokens and table: {format: conll}",
+        hint="in it name each such file as a part with its domain:",
     )
 
 

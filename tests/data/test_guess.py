@@ -355,7 +355,7 @@ def test_a_draft_of_many_numbers_has_bands(tmp_path: Path, numbers: list[str]) -
     with pytest.raises(DataError, match=r"tasks init .*x\.csv --label-column score"):
         load_task(tmp_path / "x.csv")
     text = draft_task(tmp_path / "x.csv", label_column="score", folder=tmp_path)
-    (tmp_path / "t.yaml").write_text(as_its_comments_say(text) if "regression" in draft_module.SUPPORTED else text)
+    (tmp_path / "t.yaml").write_text(as_its_comments_say(text))
     task = load_task(tmp_path / "t.yaml")
     assert task.labels == ("low", "high")
     assert task.findings.total("left out") == 0

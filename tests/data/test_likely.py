@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lowres.data.draft import SUPPORTED
 from lowres.data.likely import joined_by, joined_labels, likely_kind, looks_like_conll, marked
 from lowres.data.profile import SAMPLE, Column, Profile
-from lowres.data.spec import parse_spec
-from lowres.data.task import draft_task
+from lowres.data.task import draft_task, load_task
 from lowres.errors import DataError
+from lowres.kinds import KINDS
 
 ROWS = 60
 TEXTS = [f"a text about thing {number} and more of it" for number in range(ROWS)]
@@ -121,7 +120,7 @@ def test_a_file_of_tagged_words_is_told_from_a_table(tmp_path: Path) -> None:
         (tmp_path / name).write_text(CONLL)
         with pytest.raises(DataError, match="holds words with their tags") as caught:
             draft_task(tmp_path / name)
-        assert ("format: conll" in str(caught.value)) == ("tokens" in SUPPORTED)
+        assert "format: conll" in str(caught.value)
 
 
 def drafted(folder: Path, **columns: Sequence[Any]) -> str:
@@ -152,20 +151,20 @@ def test_a_draft_says_its_kind_and_why(tmp_path: Path) -> None:
 def test_a_draft_of_another_kind(
     kind: str, columns: dict[str, Any], expected: dict[str, Any], hint: str, tmp_path: Path
 ) -> None:
-    if kind not in SUPPORTED and any(isinstance(values[0], list) for values in columns.values()):
-        with pytest.raises(DataError, match=rf"a task of type {kind}, which cannot be read"):
-            drafted(tmp_path, **columns)
-        return
     text = drafted(tmp_path, **columns)
-    parse_spec(text.encode(), "x")
     written = yaml.safe_load(text)
-    if kind in SUPPORTED:
-        assert written["type"] == kind
-        assert {key: written[key] for key in expected} == expected
-        assert hint in text
-    else:
-        assert written["type"] == "classification"
-        assert f"# It looks like {kind}, which cannot be read: " in text
+    assert written["type"] == kind
+    assert {key: written[key] for key in expected} == expected
+    assert hint in text
+    if any(isinstance(values[0], list) for values in columns.values()):
+        with pytest.raises(
+            DataError, match=rf"this is a task of type {kind}\ngot .*\n`lowres tasks init \S+` writes one"
+        ):
+            load_task(tmp_path / "x.jsonl")
+    (tmp_path / "t.yaml").write_text(text)
+    task = load_task(tmp_path / "t.yaml")
+    assert (task.kind, task.metric) == (kind, KINDS[kind].metric)
+    assert sum(len(rows) for one in task.domains.values() for rows in (one.train, one.dev, one.test)) == ROWS
 
 
 def test_labels_in_columns_of_their_own_are_refused_with_what_to_do(tmp_path: Path) -> None:
