@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.analysis.measure import Scores, summarise
+from lowres.analysis.noise import Doubted, find_suspects
 from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
 from lowres.analysis.power import Power, power
 from lowres.analysis.rank import Suited, cached_backbones, rank
@@ -456,6 +457,26 @@ def rank_backbones(
 
     found = (find_backbone(name, progress=progress) for name in names)
     return rank(loaded, found, engine, rows, Recipe())
+
+
+def doubted_labels(
+    task: str | Path | Task, *, backbone: str = "minilm", device: str = "auto", progress: Download | None = None
+) -> list[Doubted]:
+    """By domain, the train and dev rows whose label is probably wrong (confident learning); looks at no test row.
+
+    Args:
+        task: As of a ``Study``, or a prepared one; one label a text.
+        backbone: Name, folder or hub id of the encoder whose frozen features are used.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: Told how far a download is.
+
+    Raises:
+        UserError: A task of another kind or with too few rows, an unknown backbone, or cleanlab is not installed.
+    """
+    loaded = task if isinstance(task, Task) else load_task(task, progress=progress)
+    found, machine = find_backbone(backbone, progress=progress), resolve(device)
+    engine = make_engine("fleet", found, found.tokens(), machine.device, machine.precision)
+    return find_suspects(loaded, engine, Recipe())
 
 
 def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str, object]:

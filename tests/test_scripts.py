@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RUN_HERE = {
     "bench_grid.py", "choose_recipe.py", "compare_with_setfit.py", "compare_with_trainer.py", "drop_matrix.py",
-    "measure_forecasts.py", "measure_methods.py",
+    "measure_forecasts.py", "measure_methods.py", "measure_noise.py",
 }  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
 BATCH = {"batch_grid.py", "regression_gate.py", "score_folder.py"}
@@ -196,6 +196,24 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
     assert "**4 shots**" in text
     assert text.startswith("before")
     assert text.endswith("after\n")
+
+
+def test_measure_noise(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install lowres[noise]")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- noise:begin -->\nold\n<!-- noise:end -->\nafter\n")
+    words = ["--task", str(toy_table), "--domains", "shop", "--backbone", str(encoder), "--draws", "1"]
+    done = run_script("measure_noise.py", *words, "--write", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    row = next(line for line in text.splitlines() if line.startswith("| shop |")).strip("| ").split(" | ")
+    rows, flipped, suspected = int(row[1]), int(row[3]), int(row[4].split(" ")[0])
+    precision, recall = float(row[5]), float(row[6])
+    assert abs(flipped - rows / 10) <= 1
+    assert precision * suspected == pytest.approx(recall * flipped, abs=0.2)  # both count the flipped that were found
+    assert precision > 0.3  # guessing finds 0.1
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lowres.cli.flags import Column, PairColumn
+from lowres.cli.flags import Column, PairColumn, listed
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 COLUMNS = 80
@@ -77,8 +77,7 @@ def models_rank(
     )  # fmt: skip
     for line in loaded.notes:
         say(line)
-    names = [name.strip() for name in (backbone or "").split(",") if name.strip()]
-    found = rank_backbones(loaded, names, rows=rows, progress=DownloadProgress())
+    found = rank_backbones(loaded, listed(backbone), rows=rows, progress=DownloadProgress())
     if json:
         facts = [
             {"backbone": one.backbone, "parameters": one.parameters, "logme": one.mean, "domains": one.by_domain}

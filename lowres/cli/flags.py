@@ -14,8 +14,19 @@ Column = Annotated[str | None, typer.Option(show_default=False, help="Column nam
 PairColumn = Annotated[
     str | None, typer.Option(show_default=False, help="Column of the second text, for a table of pairs; guessed too.")
 ]
+Domains = Annotated[
+    str | None,
+    typer.Option(
+        show_default=False, help="Domains with commas, for a table: the column that holds them is the domain."
+    ),
+]
 STUDY_ONLY = frozenset({"source", "target", "protocol", "shots", "seeds", "methods", "limit", "out"})
 """Fields that a command on a single fit has no use for."""
+
+
+def listed(names: str | None) -> list[str]:
+    """The names of an option that takes several with commas; none where it was not given."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()) -> Callable[..., None]:

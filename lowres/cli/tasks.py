@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowres.cli.flags import Column, PairColumn
+from lowres.cli.flags import Column, Domains, PairColumn, listed
 from lowres.cli.talk import DownloadProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def tasks_init(
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
+    domains: Domains = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.", show_default=False)
     ] = False,
@@ -105,6 +106,7 @@ def tasks_init(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
+        wanted=listed(domains),
         name=name,
         folder=output.parent if output is not None else Path(),
     )
@@ -139,10 +141,12 @@ def tasks_check(
     label_column: Column = None,
     domain_column: Column = None,
     group_column: Column = None,
+    domains: Domains = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Also say how many test texts are too long for this encoder to read whole.", show_default=False
+            help="Also say how many test texts are too long for this encoder; --noise: whose features are used, by default minilm.",
+            show_default=False,
         ),
     ] = None,
     max_length: Annotated[
@@ -151,14 +155,32 @@ def tasks_check(
             help="With --backbone: tokens that it reads of a text, else as many as in a run.", show_default=False
         ),
     ] = None,
+    noise: Annotated[
+        bool,
+        typer.Option(
+            "--noise", help="Also look for labels that are probably wrong, in train and dev rows.", show_default=False
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="--noise: print what was found as JSON and nothing else.", show_default=False)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="--noise: file for all suspected rows (.csv, .jsonl).", show_default=False),
+    ] = None,
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
     from lowres.errors import UserError
-    from lowres.kinds import KINDS
 
     if max_length is not None and backbone is None:
         raise UserError("--max-length needs the encoder whose tokens it counts", hint="add --backbone NAME")
+    if not noise and (json or out):
+        raise UserError("--json and --out of `tasks check` go with --noise", hint="add --noise")
+    if out is not None:
+        from lowres.report.noise import check_out
+
+        check_out(out)
     task = load_task(
         name,
         text_column=text_column,
@@ -166,12 +188,22 @@ def tasks_check(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
+        wanted=listed(domains),
         progress=DownloadProgress(),
     )
     task.check()
     for line in task.notes:
         say(line)
-    counts, screen = check_counts(task), console(WIDE_SCREEN)
+    if not json:
+        _show_counts(task, check_counts(task), backbone, max_length)
+    if noise:
+        _show_noise(task, backbone or "minilm", json, out)
+
+
+def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: int | None) -> None:
+    from lowres.kinds import KINDS
+
+    screen = console(WIDE_SCREEN)
     kind = "" if task.kind == "classification" else f" · {KINDS[task.kind].title}"
     facts = f"{task.metric} · {len(task.domains)} domains · {len(task.labels)} labels"
     put(f"{plain(task.name)} v{task.version} · {facts}{kind}")
@@ -206,6 +238,32 @@ def _too_long(task: Task, backbone: str, max_length: int | None) -> str:
     longest = config.recipe.max_length
     tests = {name: domain.test.texts for name, domain in task.domains.items()}
     return too_long(about_truncated(found.tokens(), tests, longest), longest)
+
+
+def _show_noise(task: Task, backbone: str, json: bool, out: Path | None) -> None:
+    from lowres.files import replacing
+    from lowres.library import doubted_labels
+    from lowres.report import noise
+
+    found = doubted_labels(task, backbone=backbone, progress=DownloadProgress())
+    if out is not None:
+        with replacing(out) as stream:
+            stream.write(noise.WRITERS[out.suffix.lower()](found))
+    if json:
+        put(noise.as_json(task.name, backbone, found))
+    else:
+        screen = console(WIDE_SCREEN)
+        put(f"\nlabels that are probably wrong, by frozen features of {plain(backbone)}")
+        screen.print(noise.counts(found))
+        for one in found:
+            if one.suspects:
+                put(f"\n{plain(one.domain)}: the worst of {len(one.suspects)}")
+                screen.print(noise.examples(one))
+        put("\n" + noise.CAUTION)
+    for line in noise.too_few(found):
+        say(f"note: {line}")
+    if out is not None:
+        say(f"wrote {out}: {sum(len(one.suspects) for one in found)} rows to look at")
 
 
 def _sizes(task: Task, counts: Counts) -> Table:

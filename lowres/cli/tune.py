@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lowres.cli.flags import study_flags
+from lowres.cli.flags import listed, study_flags
 from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, plain, put, say
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def tune(
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     for line in study.task.notes:
         say(line)
-    settings = [name.strip() for name in (over or "").split(",") if name.strip()]
+    settings = listed(over)
     with RunProgress(None) as progress:
         found = study.tune(
             by=by, trials=trials, wave=wave, folds=folds, over=settings, dev_rows=dev_rows, study_db=study_db, out=out,

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from lowres.data.guess import Guess, group_names
+from lowres.data.likely import is_scale, joined_labels
 from lowres.data.profile import Column, as_number
 from lowres.data.spec import FilePart, parse_spec
+from lowres.errors import clean
+from lowres.kinds import KINDS
+
+SHOWN: Final = 12
+"""Labels of lists that a comment counts."""
 
 
 def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) -> str:
@@ -23,10 +30,7 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     lines = [
         f"# A first version, made from {_quoted(made_from)}: check it with `lowres tasks check`, and change what is wrong."
     ]
-    lines += [f"name: {_quoted(name)}", "version: 1"]
-    lines += [f"type: {found.kind}"] if found.kind != "classification" else []
-    lines += ["metric: macro_f1    # or accuracy, matthews"]
-    lines += [*_label_lines(found), ""]
+    lines += [f"name: {_quoted(name)}", "version: 1", *_kind_lines(found), *_label_lines(found), ""]
     lines += ["domains:"]
     domains = profile.domains or found.column("domain").values
     lines += [f"  - {_quoted(domain)}    # {domains[domain]} rows" for domain in sorted(domains)]
@@ -43,6 +47,8 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
         if column in profile.columns and not (role == "domain" and profile.domains):
             why = found.reasons.get(role)
             lines.append(f"  {role}: {_quoted(column)}" + (f"    # guessed: {why}" if why else ""))
+    if found.likely.separator is not None:
+        lines.append(f"  label_separator: {_quoted(found.likely.separator)}")
     lines += [
         f"  # group: {_quoted(column)}    # rows with the same value stay together"
         for column in group_names(columns, profile)
@@ -54,20 +60,44 @@ def draft(found: Guess, name: str, parts: Sequence[FilePart], made_from: str) ->
     return text
 
 
+def _kind_lines(found: Guess) -> list[str]:
+    """The type with its evidence, and what to change where it is meant otherwise."""
+    likely, kind = found.likely, KINDS[found.likely.kind]
+    lines = [f"type: {likely.kind}    # {kind.title}: {_remark(likely.evidence)}"]
+    if likely.separator is not None:
+        lines.append(
+            "# If each of these values is one label: type: classification, no label_separator below, other labels."
+        )
+    elif likely.ends is not None:
+        lines.append(
+            "# To make classes of the numbers: type: classification, metric: macro_f1, and this in the place of range:"
+        )
+    return [*lines, f"metric: {kind.metric}" + ("    # or accuracy, matthews" if kind.single else "")]
+
+
+def _remark(text: str) -> str:
+    """A text of data as it can stand in a comment: one line without control characters."""
+    return clean(" ".join(text.split()))
+
+
 def _label_lines(found: Guess) -> list[str]:
-    column = found.column("label")
-    numbers = sorted({number for value in column.values if (number := as_number(value)) is not None})
-    if found.scale:
-        middle = _median(column)
-        above = next((number for number in numbers if number > middle), middle)
-        if above == middle:  # half of the rows have the highest number
-            middle = numbers[-2]
+    column, likely = found.column("label"), found.likely
+    if likely.ends is not None:
+        bands = (f"# {line}" for line in _band_lines(column))
         return [
-            f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
-            "bands:    # rows with a number in no band are left out",
-            f"  - {{label: low, at_most: {middle!r}}}",
-            f"  - {{label: high, at_least: {above!r}}}",
+            *bands,
+            f"range: [{likely.ends[0]!r}, {likely.ends[1]!r}]    # the ends of the scale: widen it if it goes on",
         ]
+    if column.nested:
+        counted = ", ".join(f"{label} {rows}" for label, rows in column.items.most_common(SHOWN))
+        more = ", …" if len(column.items) > SHOWN else ""
+        return [f"# labels: those that occur; in the first {len(column.lists)} rows {_remark(counted)}{more}"]
+    if is_scale(column):  # of pairs
+        return _band_lines(column)
+    if likely.separator is not None:
+        labels = sorted(joined_labels(column, likely.separator).items())
+        return ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in labels)]
+    numbers = _numbers(column)
     lines = ["labels:", *(f"  - {_quoted(label)}    # {rows} rows" for label, rows in sorted(column.values.items()))]
     if column.numeric and len(numbers) > 2:
         half = len(numbers) // 2
@@ -79,6 +109,25 @@ def _label_lines(found: Guess) -> list[str]:
             f"#   - {{label: high, at_least: {numbers[-half]:g}}}",
         ]
     return lines
+
+
+def _numbers(column: Column) -> list[float]:
+    """The different numbers of a column, ascending."""
+    return sorted({number for value in column.values if (number := as_number(value)) is not None})
+
+
+def _band_lines(column: Column) -> list[str]:
+    """Two bands of about half of the rows."""
+    numbers, middle = _numbers(column), _median(column)
+    above = next((number for number in numbers if number > middle), middle)
+    if above == middle:  # half of the rows have the highest number
+        middle = numbers[-2]
+    return [
+        f"labels: [low, high]    # about half of the rows each; the numbers go from {numbers[0]:g} to {numbers[-1]:g}",
+        "bands:    # rows with a number in no band are left out",
+        f"  - {{label: low, at_most: {middle!r}}}",
+        f"  - {{label: high, at_least: {above!r}}}",
+    ]
 
 
 def _median(column: Column) -> float:

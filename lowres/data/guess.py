@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Final, Literal
 
 from lowres.data.assemble import SPLITS
+from lowres.data.likely import Likely, counting, is_scale, likely_kind, marked, name_parts
 from lowres.data.profile import Column, Profile, as_number, profile_tables
 from lowres.data.sources import Piece
 from lowres.data.spec import Columns, TableFormat
@@ -29,8 +30,6 @@ _FLAGGED: Final = ("text", "pair", "label", "domain")
 MAX_LABELS: Final = 50
 """Values of a label column that only its content speaks for."""
 MAX_DOMAINS: Final = 200
-MAX_NUMBERS: Final = 20
-"""Different numbers in a label column from which it is a scale, not a set of classes."""
 MIN_DOMAIN_ROWS: Final = 5
 
 _NAMES: Final[dict[Role, str]] = {
@@ -43,7 +42,6 @@ _NAMES: Final[dict[Role, str]] = {
 _KNOWN: Final[dict[Role, frozenset[str]]] = {
     role: frozenset(form for name in names.split() for form in (name, f"{name}s")) for role, names in _NAMES.items()
 }
-_CLASSES: Final = {"label", "labels", "class", "category", "intent", "target", "y", "tag"}
 _SECOND: Final = {
     "premise": "hypothesis", "texta": "textb", "text1": "text2", "sentencea": "sentenceb", "sentence1": "sentence2",
     "question1": "question2", "text": "textpair",
@@ -68,6 +66,8 @@ class Guess:
     warnings: tuple[str, ...]
     reasons: Mapping[str, str]
     """Role → why this column, for those that were guessed."""
+    likely: Likely
+    """Which kind of task it is."""
 
     def column(self, role: Role) -> Column:
         """What is known of the column with this role."""
@@ -80,13 +80,8 @@ class Guess:
 
     @property
     def kind(self) -> Literal["classification", "pair"]:
-        """The kind of task that the columns make."""
+        """The kind of task that the table is without a task file that says more; see ``likely``."""
         return "classification" if self.columns.pair is None else "pair"
-
-    @property
-    def scale(self) -> bool:
-        """The labels are numbers that need bands."""
-        return _is_scale(self.column("label"))
 
 
 def guess(
@@ -124,25 +119,35 @@ def guess(
         missing.remove("text")
         for role, name in zip(("text", "pair"), both, strict=True):
             chosen[role], reasons[role] = name, "by its name"
+    by_kind = _by_kind(profile, chosen, given)
+    if whole:
+        for role, name in by_kind.items():
+            chosen[role], reasons[role] = name, "by what it holds"
+        missing = [role for role in missing if role not in by_kind]
+    else:
+        _refuse_lists(profile, chosen | by_kind)
     for role in missing:
         taken = {*chosen.values(), *(name for name in profile.columns if name.strip().casefold() in _USED)}
         free = [column for name, column in profile.columns.items() if name not in taken]
-        column, reason = _choose(role, free, profile, wanted, whole)
+        if role == "label":
+            _refuse_marks(profile, free)
+        column, reason = _choose(role, free, profile, wanted, whole, chosen.get("domain"))
         chosen[role], reasons[role] = column.name, reason
     if "split" not in profile.columns and (split := _split_column(profile)):
         chosen["split"], reasons["split"] = split, "by its name"
     _refuse_same(profile, chosen)
     if not whole:
-        _refuse_labels(profile, profile.columns[chosen["label"]])
+        _refuse_labels(profile, profile.columns[chosen["label"]], chosen["domain"])
     columns = Columns(**chosen)
     notes = [*_said(columns, profile, reasons), *_pair_hint(columns, profile), *_group_hint(columns, profile)]
-    return Guess(columns, table, profile, tuple(notes), tuple(_spaces(columns, profile)), reasons)
+    likely = likely_kind(profile, chosen)
+    return Guess(columns, table, profile, tuple(notes), tuple(_spaces(columns, profile)), reasons, likely)
 
 
 def _pair(profile: Profile) -> tuple[str, str] | None:
     """The two columns that are named like a pair of texts and hold texts; None where there are none, or more."""
     names = {
-        "".join(_name_parts(name)): name
+        "".join(name_parts(name)): name
         for name, column in profile.columns.items()
         if not _flaw("text", column, 2, False)
     }
@@ -158,6 +163,43 @@ def _split_column(profile: Profile) -> str | None:
     return None
 
 
+def _by_kind(profile: Profile, chosen: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Columns of lists, or of joined labels, that decide on the kind of task; not where a name speaks for another."""
+    likely = likely_kind(profile, {role: name for role, name in chosen.items() if role != "domain"})
+    found = {role: name for role, name in likely.columns.items() if role not in given}
+    if likely.kind == "tokens":
+        return found
+    label = found.get("label")
+    if label is None or "label" in chosen:
+        return {}
+    others = (_strength("label", name) for name in profile.columns if name != label)
+    return {} if max(others, default=0) >= max(1, _strength("label", label)) else found
+
+
+def _refuse_lists(profile: Profile, chosen: Mapping[str, str]) -> None:
+    """A table alone has one label a text; lists of words, tags or labels are for a task file to declare."""
+    likely = likely_kind(profile, chosen)
+    if any(profile.columns[name].lists for name in likely.columns.values()):
+        raise DataError(
+            f"{profile.name}: this is a task of type {likely.kind}",
+            got=likely.evidence,
+            expected="a task file that says so",
+            hint=f"`lowres tasks init {_shell(_origin(profile))}` writes one",
+        )
+
+
+def _refuse_marks(profile: Profile, free: Sequence[Column]) -> None:
+    """Labels that stand in a column of 0 and 1 each."""
+    marks = marked(profile)
+    if marks and not any(_strength("label", column.name) for column in free if column.name not in marks):
+        raise DataError(
+            f"{profile.name}: the labels seem to stand in columns of their own, with 0 and 1",
+            got=", ".join(map(repr, marks[:6])) + ", …" * (len(marks) > 6),
+            expected="one column with the names of a row's labels, as a list or joined by ;",
+            hint="join them, or name the one column of the label with --label-column",
+        )
+
+
 def _refuse_same(profile: Profile, chosen: Mapping[str, str]) -> None:
     roles = [role for role in _FLAGGED if role in chosen and (role != "domain" or not profile.domains)]
     for one, other in itertools.combinations(roles, 2):
@@ -169,14 +211,14 @@ def _refuse_same(profile: Profile, chosen: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_labels(profile: Profile, label: Column) -> None:
+def _refuse_labels(profile: Profile, label: Column, domain: str) -> None:
     """Also a column that was named can hold no classes, though it may count them by numbers."""
     distinct = len(label.values)
-    if _is_scale(label) and not _counting(label):
+    if is_scale(label) and not counting(label):
         raise DataError(
             f"{profile.name}: column {label.name!r} has {distinct} different numbers",
             expected="a few classes",
-            hint=_bands_hint(profile, label.name),
+            hint=_bands_hint(profile, label.name, domain),
         )
     if distinct > MAX_LABELS and distinct > label.rows / 2:
         raise DataError(
@@ -204,9 +246,14 @@ def lookalikes(kind: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def _choose(
-    role: Role, free: Sequence[Column], profile: Profile, wanted: Collection[str], scale: bool
+    role: Role,
+    free: Sequence[Column],
+    profile: Profile,
+    wanted: Collection[str],
+    scale: bool,
+    domain: str | None,
 ) -> tuple[Column, str]:
-    """The one column that can have a role, and why."""
+    """The one column that can have a role, and why; ``domain``: the column of the domain, once it is known."""
     if role == "domain" and (found := _by_wanted(free, wanted)):
         return _single(role, found, profile), "it holds the domains asked for"
     ranked: dict[int, list[Column]] = {}
@@ -219,7 +266,7 @@ def _choose(
         elif strength:
             flawed.append(f"{column.name!r} {flaw}")
     if not ranked or (max(ranked) == 0 and role == "domain"):
-        raise _none(role, free, flawed, profile)
+        raise _none(role, free, flawed, profile, domain)
     strength = max(ranked)
     best = ranked[strength]
     if strength == 0 and role == "text":
@@ -254,17 +301,12 @@ def _single(role: Role, found: Sequence[Column], profile: Profile) -> Column:
 
 def _strength(role: Role, name: str) -> int:
     """3: the name that is the default, in other case; 2: a usual name; 1: one word of it is; 0: none of these."""
-    parts = _name_parts(name)
+    parts = name_parts(name)
     if parts == [role]:
         return 3
     if "_".join(parts) in _KNOWN[role]:
         return 2
     return int(any(part in _KNOWN[role] for part in parts))
-
-
-def _name_parts(name: str) -> list[str]:
-    """``reviewText``, ``Review Text`` and ``review_text`` are review, text."""
-    return [part for part in re.split(r"[\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold()) if part]
 
 
 def _flaw(role: Role, column: Column, strength: int, scale: bool) -> str | None:
@@ -283,7 +325,7 @@ def _flaw(role: Role, column: Column, strength: int, scale: bool) -> str | None:
             return f"has {distinct} values in {rows} rows"
         rarest, fewest = min(column.values.items(), key=lambda item: item[1])
         return f"has {fewest} rows of {rarest!r}" if fewest < MIN_DOMAIN_ROWS else None
-    if _is_scale(column):
+    if is_scale(column):
         return None if scale and strength else f"has {distinct} different numbers"
     if distinct > rows / 2:
         return f"has {distinct} values in {rows} rows"
@@ -301,18 +343,7 @@ def _text_flaw(column: Column, strength: int) -> str | None:
     return None
 
 
-def _is_scale(column: Column) -> bool:
-    """More numbers than classes; whole numbers under a name for classes are class numbers."""
-    many = column.numeric and len(column.values) > MAX_NUMBERS
-    return many and not (_counting(column) and _CLASSES & set(_name_parts(column.name)))
-
-
-def _counting(column: Column) -> bool:
-    """All values are 0, 1, 2 …, as class numbers are."""
-    return all(value.isdecimal() for value in column.values)
-
-
-def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Profile) -> DataError:
+def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Profile, domain: str | None) -> DataError:
     flag = f"--{role}-column"
     if role == "domain":
         able = [
@@ -327,17 +358,23 @@ def _none(role: Role, free: Sequence[Column], flawed: Sequence[str], profile: Pr
             got="; ".join(flawed) or f"columns {', '.join(map(repr, profile.columns))}",
             hint=f"name the column with {flag}{could}, or give a folder with one file a domain",
         )
-    scales = [column.name for column in free if role == "label" and _is_scale(column) and _strength(role, column.name)]
+    scales = [column.name for column in free if role == "label" and is_scale(column) and _strength(role, column.name)]
     return DataError(
         f"{profile.name}: no column is surely the {role}",
         got="; ".join(flawed) or f"columns {', '.join(map(repr, profile.columns)) or 'that differ between the files'}",
-        hint=_bands_hint(profile, scales[0]) if scales else f"name it with {flag}",
+        hint=_bands_hint(profile, scales[0], domain) if scales else f"name it with {flag}",
     )
 
 
-def _bands_hint(profile: Profile, column: str) -> str:
-    table = str(PurePath(profile.name).parent) if profile.domains else profile.name
-    return f"`lowres tasks init {_shell(table)} --label-column {_shell(column)}` writes a task file with bands"
+def _bands_hint(profile: Profile, column: str, domain: str | None) -> str:
+    """A command that asks for no more than it is given: it does not know which domains were asked for."""
+    named = "" if profile.domains or domain in (None, "domain") else f" --domain-column {_shell(str(domain))}"
+    return f"`lowres tasks init {_shell(_origin(profile))} --label-column {_shell(column)}{named}` writes a task file for such numbers"
+
+
+def _origin(profile: Profile) -> str:
+    """The table, or the folder of tables."""
+    return str(PurePath(profile.name).parent) if profile.domains else profile.name
 
 
 def _refuse_no_header(profile: Profile) -> None:
@@ -396,7 +433,7 @@ def group_names(columns: Columns, profile: Profile) -> list[str]:
         column.name
         for column in profile.columns.values()
         if column.name not in taken
-        and _GROUPS.match("_".join(_name_parts(column.name)))
+        and _GROUPS.match("_".join(name_parts(column.name)))
         and 1 < len(column.values) < 0.95 * column.rows
     ]
 

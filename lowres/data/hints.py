@@ -47,14 +47,36 @@ class Hints:
         place = {label: position for position, label in enumerate(labels)}
         found = np.zeros((len(texts), len(labels)), dtype=np.int64)
         for row, text in enumerate(texts):
-            for label in self._labels_in(text):
+            for label in self._found_in(text).values():
                 found[row, place[label]] += 1
         return found
 
-    def _labels_in(self, text: str) -> tuple[str, ...]:
-        """The label of each different keyword in a text; remembered, as the rows of a task come again."""
+    def gaps(self, texts: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        """What the keywords lack on the texts of each domain; no label of a text is looked at.
+
+        A keyword that no text holds (or only inside a longer one), a domain where only the keywords of one label are
+        found, so that they could teach nothing but that label, and one where none is.
+        """
+        heard = {
+            domain: [one for text in found for one in self._found_in(text).items()] for domain, found in texts.items()
+        }
+        known = {keyword for found in heard.values() for keyword, _ in found}
+        for label, words in self.keywords.items():
+            for word in words:
+                if tuple(_tokens(word)) not in known:
+                    yield f"keyword {word!r} of {label!r} is found in no training row"
+        for domain, found in heard.items():
+            labels = {label for _, label in found}
+            if not labels:
+                yield f"domain {domain!r}: no keyword is found in a training row"
+            elif len(labels) == 1:
+                yield f"domain {domain!r}: of all labels only {labels.pop()!r} has keywords that a training row holds"
+
+    def _found_in(self, text: str) -> Mapping[tuple[str, ...], str]:
+        """Each different keyword in a text and its label; remembered, as the rows of a task come again."""
         if text not in self._seen:
-            tokens, at, found = _tokens(text), 0, {}
+            tokens, at = _tokens(text), 0
+            found: dict[tuple[str, ...], str] = {}
             while at < len(tokens):
                 for keyword, label in self._by_first.get(tokens[at], ()):
                     if tokens[at : at + len(keyword)] == keyword:
@@ -62,11 +84,11 @@ class Hints:
                         at += len(keyword) - 1
                         break
                 at += 1
-            self._seen[text] = tuple(found.values())
+            self._seen[text] = found
         return self._seen[text]
 
     @cached_property
-    def _seen(self) -> dict[str, tuple[str, ...]]:
+    def _seen(self) -> dict[str, dict[tuple[str, ...], str]]:
         return {}
 
     @cached_property

@@ -32,6 +32,10 @@ class Column:
     counts: Counter[str] = field(default_factory=Counter)
     nested: bool = False
     """Some value is a list or an object."""
+    lists: list[int] = field(default_factory=list)
+    """Lengths of the first ``SAMPLE`` values where all of them are lists of texts or numbers; else none."""
+    items: Counter[str] = field(default_factory=Counter)
+    """What is in these lists."""
 
     @property
     def many(self) -> bool:
@@ -40,16 +44,29 @@ class Column:
 
     def add(self, values: Iterable[object]) -> None:
         """Count further values, with numbers and truth values spelled as ``Table.column`` does."""
-        if self.many:
+        if self.many or (self.nested and len(self.lists) in (0, SAMPLE)):
             return
         for value in values:
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
-            if isinstance(value, (list, dict, bytes)):
-                self.nested = True
-                return
+            if self.nested or isinstance(value, (list, dict, bytes)):
+                self._add_list(value)
+                if len(self.lists) in (0, SAMPLE):
+                    return
+                continue
             plain = isinstance(value, (bool, int, float))
             self.counts[value if isinstance(value, str) else json.dumps(value) if plain else str(value)] += 1
+
+    def _add_list(self, value: object) -> None:
+        """Count a list; whatever else there is takes away what was counted."""
+        first, self.nested = not self.nested and not self.counts, True
+        plain = isinstance(value, list) and all(isinstance(one, (str, int, float)) for one in value)
+        if isinstance(value, list) and plain and (first or self.lists):
+            self.lists.append(len(value))
+            self.items.update(one if isinstance(one, str) else json.dumps(one) for one in value)
+        else:
+            self.lists.clear()
+            self.items.clear()
 
     @cached_property
     def values(self) -> Counter[str]:

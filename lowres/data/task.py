@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -18,6 +19,7 @@ from lowres.data.encodings import guess_encoding
 from lowres.data.guess import Guess, guess, lookalikes
 from lowres.data.hints import Hints, hint_faults
 from lowres.data.leaks import Finding
+from lowres.data.likely import looks_like_conll
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
 from lowres.data.spec import FilePart, FilesSource, Split, TableFormat, TaskSpec, read_spec
@@ -31,6 +33,8 @@ __all__ = ["Counts", "Domain", "Findings", "Size", "Task", "TaskSpec", "check_co
 
 SPEC_ENDINGS: Final = (".yaml", ".yml")
 TABLE_ENDINGS: Final = (*ENDINGS, ".json")
+HEAD: Final = 2000
+"""Lines of a file by which tagged words are known."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class Counts:
 
 
 def check_counts(task: Task) -> Counts:
-    """Rows and groups by domain, split and label (also zeros), and the findings."""
+    """Rows and groups by domain, split and label (also zeros), and the findings, with what the keywords lack."""
     sizes = []
     for domain in task.domains.values():
         for split, rows in (("train", domain.train), ("dev", domain.dev), ("test", domain.test)):
@@ -180,7 +184,9 @@ def check_counts(task: Task) -> Counts:
                 places = by_label.get(label, ())
                 groups = {rows.groups[place] for place in places}
                 sizes.append(Size(domain.name, split, label, len(places), len(groups)))
-    return Counts(tuple(sizes), task.findings)
+    trained = {name: domain.train.texts for name, domain in task.domains.items() if len(domain.train)}
+    gaps = task.hints.gaps(trained) if task.hints.keywords and trained else ()
+    return Counts(tuple(sizes), replace(task.findings, warnings=(*task.findings.warnings, *gaps)))
 
 
 def shipped_tasks() -> dict[str, Path]:
@@ -229,9 +235,7 @@ def load_task(
             )
         return _build(read_spec(path), path.parent, progress, wanted=wanted)
     folder, source = _tables(path)
-    form, notes = _form(folder, source)
-    found = guess(sources.read_pieces(source, folder), given, wanted, table=form)
-    found = replace(found, notes=(*notes, *found.notes))
+    found = _guessed(folder, source, given, wanted)
     spec = TaskSpec(
         name=_name(path.resolve().stem), type=found.kind, source=source, columns=found.columns, table=found.table
     )
@@ -246,6 +250,7 @@ def draft_task(
     label_column: str | None = None,
     domain_column: str | None = None,
     group_column: str | None = None,
+    wanted: Collection[str] = (),
     name: str | None = None,
     folder: Path = Path(),
 ) -> str:
@@ -258,12 +263,14 @@ def draft_task(
         label_column: See ``load_task``; a column of many numbers is cut into two bands.
         domain_column: See ``load_task``.
         group_column: See ``load_task``.
+        wanted: Domains: a column that holds them is the domain column.
         name: The name of the task; by default that of the table.
         folder: Where the task file will be; the paths in it start there.
 
     Raises:
         UserError: As ``load_task``.
     """
+    _refuse_tagged_words(Path(os.path.expanduser(table)))
     path = find_task(table)
     if path.suffix.lower() in SPEC_ENDINGS:
         raise UserError(f"{table} is a task file already", expected="a table or a folder of tables")
@@ -272,12 +279,12 @@ def draft_task(
     base, source = _tables(path)
     given = _given(text_column, pair_column, label_column, domain_column, group_column)
     try:
-        found = guess(sources.read_pieces(source, base), given, table=_form(base, source)[0], whole=True)
+        found = _guessed(base, source, given, wanted, whole=True)
     except DataError as error:
         likely = re.search(r"\{encoding: ([\w-]+)\}", error.hint or "")
         if likely is None:
             raise
-        found = guess(sources.read_pieces(source, base), given, table=TableFormat(encoding=likely[1]), whole=True)
+        found = _guessed(base, source, given, wanted, whole=True, form=TableFormat(encoding=likely[1]))
     parts = [
         part.model_copy(update={"path": Path(os.path.relpath(base / part.path, folder)).as_posix()})
         for part in source.parts
@@ -323,6 +330,36 @@ def _tables(path: Path) -> tuple[Path, FilesSource]:
     """The folder where paths start, and the tables there."""
     folder, parts = (path, _folder_parts(path)) if path.is_dir() else (path.parent, (FilePart(path=path.name),))
     return folder, FilesSource(kind="files", parts=parts)
+
+
+def _refuse_tagged_words(path: Path) -> None:
+    """A file of words with their tags is no table, and nothing in it names a domain: what to write by hand is said."""
+    if path.suffix.lower() in (*SPEC_ENDINGS, ".jsonl", ".json", ".parquet") or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        if not looks_like_conll(itertools.islice(stream, HEAD)):
+            return
+    raise DataError(
+        f"{path} holds words with their tags, a word a line and a blank line after each sentence",
+        got="a task of type tokens",
+        expected="a table, or a task file with type: tokens and table: {format: conll}",
+        hint="in it name each such file as a part with its domain:",
+    )
+
+
+def _guessed(
+    folder: Path,
+    source: FilesSource,
+    given: Mapping[str, str],
+    wanted: Collection[str],
+    *,
+    whole: bool = False,
+    form: TableFormat | None = None,
+) -> Guess:
+    """What the tables hold, the same for every command; ``form`` None: as they look."""
+    form, notes = (form, []) if form is not None else _form(folder, source)
+    found = guess(sources.read_pieces(source, folder), given, wanted, table=form, whole=whole)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _form(folder: Path, source: FilesSource) -> tuple[TableFormat, list[str]]:

@@ -112,28 +112,45 @@ def _most_frequent(fit: Fit) -> tuple[dict[str, npt.NDArray[np.float32]], tuple[
     )
 
 
-def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
-    """Weight [classes, features] and bias [classes] whose softmax is the model, for two classes too; where labels stand each
-    for itself, and of a place on a scale, a binary model each.
+def logistic(
+    inputs: Any,
+    targets: npt.NDArray[Any],
+    classes: int,
+    C: float,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Weight [classes, features] and bias [classes] whose softmax is the model, for two classes too.
+
+    Args:
+        inputs: [rows, features], dense or sparse.
+        targets: Label positions, [rows].
+        classes: Number of classes; one without rows gets the logit ``ABSENT``.
+        C: See ``Logistic``.
+        weights: Of the rows, [rows]; None: all the same.
     """
     from sklearn.linear_model import LogisticRegression
 
+    present = np.unique(targets)
+    weight = np.zeros((classes, inputs.shape[1]))
+    bias = np.full(classes, ABSENT)
+    if len(present) == 1:
+        bias[present[0]] = 0.0
+        return {"weight": weight, "bias": bias}
+    model = LogisticRegression(C=C, max_iter=2000)
+    model.fit(inputs, targets, sample_weight=weights)
+    if len(present) == 2:  # scikit-learn keeps one row; the other class has logit 0
+        weight[present[1]], bias[present] = model.coef_[0], (0.0, model.intercept_[0])
+    else:
+        weight[present], bias[present] = model.coef_, model.intercept_
+    return {"weight": weight, "bias": bias}
+
+
+def _logistic(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:
+    """One model, or where labels stand each for itself, and of a place on a scale, a binary model each."""
     assert isinstance(fit.objective, Logistic)
     if KINDS[fit.kind].answer != "one":
         return _binary_models(fit, inputs)
-    classes = np.unique(fit.targets)
-    weight = np.zeros((len(fit.labels), inputs.shape[1]))
-    bias = np.full(len(fit.labels), ABSENT)
-    if len(classes) == 1:
-        bias[classes[0]] = 0.0
-        return {"weight": weight, "bias": bias}
-    model = LogisticRegression(C=fit.objective.C, max_iter=2000)
-    model.fit(inputs, fit.targets, sample_weight=fit.unit_weights)
-    if len(classes) == 2:  # scikit-learn keeps one row; the other class has logit 0
-        weight[classes[1]], bias[classes] = model.coef_[0], (0.0, model.intercept_[0])
-    else:
-        weight[classes], bias[classes] = model.coef_, model.intercept_
-    return {"weight": weight, "bias": bias}
+    return logistic(inputs, fit.targets, len(fit.labels), fit.objective.C, fit.unit_weights)
 
 
 def _binary_models(fit: Fit, inputs: Any) -> dict[str, npt.NDArray[np.float64]]:

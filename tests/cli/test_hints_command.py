@@ -78,6 +78,18 @@ def test_a_task_without_keywords_is_refused(toy_table: Path, told: Path, encoder
     assert names.exit_code == 0, names.output
 
 
+def test_check_names_keywords_that_nothing_holds(told: Path, tmp_path: Path) -> None:
+    assert "keyword" not in call("tasks", "check", told).stderr
+    told.write_text(TASK.replace("[bad, awful, poor]", "[bad, dreadful]"))
+    assert "note: keyword 'dreadful' of 'negative' is found in no training row\n" in call("tasks", "check", told).stderr
+    told.write_text(TASK.replace("[bad, awful, poor]", "[dreadful]"))
+    said = call("tasks", "check", told).stderr
+    for domain in ("chat", "film", "shop"):
+        assert (
+            f"note: domain '{domain}': of all labels only 'positive' has keywords that a training row holds\n" in said
+        )
+
+
 def test_check_says_how_far_keywords_reach(told: Path, toy_table: Path) -> None:
     text = call("tasks", "check", told).stdout
     assert "descriptions: 1 of 2 labels" in text

@@ -106,7 +106,7 @@ def test_found(columns: Columns, wanted: Sequence[str], expected: tuple[str, str
         ({"review": NUMBERS, "label": LABELS, "domain": DOMAINS}, "surely the text\ngot 'review' holds numbers"),
         ({"review": [f"A-{n}x" for n in NUMBERS], "label": LABELS, "domain": DOMAINS}, "'review' holds no running text"),
         ({"text": TEXTS, "rating": NUMBERS, "domain": DOMAINS},
-         "'rating' has 72 different numbers\n`lowres tasks init x.csv --label-column rating` writes a task file with bands"),
+         "'rating' has 72 different numbers\n`lowres tasks init x.csv --label-column rating` writes a task file for such numbers"),
         ({"text": TEXTS, "label": [f"{n}.5" for n in NUMBERS], "domain": DOMAINS}, "'label' has 72 different numbers"),
         ({"text": TEXTS, "label": TEXTS[::-1], "domain": DOMAINS}, "'label' has nearly as many values as rows"),
         ({"text": TEXTS, "tag": [f"t{n}" for n in NUMBERS], "domain": DOMAINS}, "'tag' has 72 values in 72 rows"),
@@ -231,6 +231,28 @@ def test_labels_that_are_no_strings(tmp_path: Path) -> None:
     assert "labels '1' and '1.0' may be meant as one; they count as 2" in task.findings.warnings
 
 
+def test_every_command_finds_the_column_that_holds_the_domains_asked_for(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(written({"text": TEXTS, "label": LABELS, "category": DOMAINS}))
+    for refused in (load_task, draft_task):
+        with pytest.raises(DataError, match="no column names the domain"):
+            refused(table)
+    (tmp_path / "t.yaml").write_text(draft_task(table, wanted=("shop", "app"), folder=tmp_path))
+    drafted, loaded = load_task(tmp_path / "t.yaml"), load_task(table, wanted=("shop", "app"))
+    assert drafted.spec.columns.domain == loaded.spec.columns.domain == "category"
+    assert [part.train.fingerprint for part in drafted.domains.values()] == [
+        part.train.fingerprint for part in loaded.domains.values()
+    ]
+
+
+def test_the_command_of_a_hint_finds_the_domain_too(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(written({"text": TEXTS, "rating": NUMBERS, "Ort": DOMAINS}))
+    with pytest.raises(DataError, match=r"`lowres tasks init \S+ --label-column rating --domain-column Ort` writes"):
+        load_task(table, wanted=("shop", "app"))
+    assert "domain: Ort" in draft_task(table, label_column="rating", domain_column="Ort")
+
+
 def test_names_that_look_alike(tmp_path: Path) -> None:
     assert list(lookalikes("label", ["a", "b", "A", "x  y", "X y"])) == [
         "labels 'a' and 'A' may be meant as one; they count as 2",
@@ -316,6 +338,14 @@ def test_a_draft_is_the_table_and_says_what_was_counted(tmp_path: Path) -> None:
     assert parse_spec(banded.encode(), "x").bands[1].at_least == 4
 
 
+def as_its_comments_say(text: str) -> str:
+    """A draft of a regression with the bands of its comments in the place of its range."""
+    lines = [line for line in text.splitlines() if not line.startswith(("range:", "metric:"))]
+    bands = ("# labels:", "# bands:", "#   - {label")
+    lines = [line.removeprefix("# ") if line.startswith(bands) else line for line in lines]
+    return "\n".join("type: classification" if line.startswith("type:") else line for line in lines)
+
+
 @pytest.mark.parametrize(
     "numbers", [[f"{n / 7:.3f}" for n in range(COUNT)], [str(max(0, n - 40)) for n in range(COUNT)]]
 )
@@ -324,7 +354,8 @@ def test_a_draft_of_many_numbers_has_bands(tmp_path: Path, numbers: list[str]) -
     (tmp_path / "x.csv").write_text(written({"text": TEXTS, "score": numbers, "domain": domains}))
     with pytest.raises(DataError, match=r"tasks init .*x\.csv --label-column score"):
         load_task(tmp_path / "x.csv")
-    (tmp_path / "t.yaml").write_text(draft_task(tmp_path / "x.csv", label_column="score", folder=tmp_path))
+    text = draft_task(tmp_path / "x.csv", label_column="score", folder=tmp_path)
+    (tmp_path / "t.yaml").write_text(as_its_comments_say(text))
     task = load_task(tmp_path / "t.yaml")
     assert task.labels == ("low", "high")
     assert task.findings.total("left out") == 0

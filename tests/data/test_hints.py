@@ -46,6 +46,19 @@ def test_ties_and_silence_abstain() -> None:
     assert labels_by_vote(HINTS.votes([], LABELS), LABELS) == ()
 
 
+def test_what_keywords_lack_is_said() -> None:
+    texts = {"film": ["not good", "don't like that"], "shop": ["very good", "poor"], "chat": ["nothing"]}
+    assert list(HINTS.gaps(texts)) == [
+        "keyword ':(' of 'bad' is found in no training row",
+        "keyword 'good' of 'good' is found in no training row",  # only inside longer ones
+        "keyword 'like' of 'good' is found in no training row",
+        "domain 'film': of all labels only 'bad' has keywords that a training row holds",
+        "domain 'chat': no keyword is found in a training row",
+    ]
+    heard = {"shop": ["poor", "not good", "I don't like it :(", "good", "very good", "like"]}
+    assert list(HINTS.gaps(heard)) == []
+
+
 def test_a_label_is_a_text() -> None:
     rows = Hints({"new_card": "Someone asks for a card."}).texts(("new_card", "lostCard", "42"))
     assert rows.texts == ["Someone asks for a card.", "lost card", "42"]
