@@ -28,6 +28,7 @@ from lowres.models.backbone import Backbone
 from lowres.models.classifier import FILES, Classifier, load_classifier
 from lowres.report import html, markdown
 from lowres.report.folder import read_evidence
+from lowres.report.sentences import falling_behind
 from lowres.scoring.operating import operating_steps
 from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
@@ -76,11 +77,16 @@ class StudyResult:
                 return kept
         return gather(self.scores, self.engine, self.store).sealed(study)
 
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """One record a finished cell, as in ``cells.jsonl``."""
+        return list(self.outcome.records())
+
     def to_frame(self) -> pd.DataFrame:
         """One row a cell: its coordinates, keys and metrics."""
         import pandas as pd
 
-        return pd.json_normalize(list(self.outcome.records()))
+        return pd.json_normalize(self.records)
 
     def best(self, target: str, *, shots: int, source: str | None = None) -> Classifier:
         """The recommended model for a target, draw 0: ``source-then-target``, or of the methods studied ``joint``, or
@@ -113,13 +119,12 @@ class StudyResult:
 
         text = yaml.safe_dump(resolved | {"provenance": facts}, sort_keys=False, allow_unicode=True)
         write_text(self.folder / "study.yaml", text)
-        records = list(self.outcome.records())
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in self.records)
         write_text(self.folder / "cells.jsonl", "".join(lines))
         write_text(self.folder / "summary.json", self.summary.to_json())
         write_text(self.folder / "evidence.json", self.evidence.to_json())
         write_text(self.folder / "report.md", markdown.render(self.summary, self.evidence))
-        write_text(self.folder / "report.html", html.render(self.summary, self.evidence, records))
+        write_text(self.folder / "report.html", html.render(self.summary, self.evidence, self.records))
         for name in ("study.yaml", "cells.jsonl", "summary.json", "evidence.json", "report.md", "report.html"):
             clear_drafts(self.folder, f".{name}-*")
         clear_drafts(self.folder / "best", ".draft-*")
@@ -143,17 +148,7 @@ class StudyResult:
 
         One draw each, as handed over; scores are measured on the target's test rows and choose nothing.
         """
-        found, start = list[tuple[str, float, float]](), dict[str, float]()
-        for folder, (target, shots) in self.best_folders().items():
-            fit, cell = self._recommended(target, shots, None)
-            score = next((one["value"] for one in about(self.outcome, cell, fit)["scores"]), None)
-            if score is None:
-                continue
-            if shots == 0:
-                start[target] = score
-            elif score < start.get(target, score):
-                found.append((folder.name, score, start[target]))
-        return found
+        return falling_behind(self.summary, self.records)
 
     def best_folders(self) -> dict[Path, tuple[str, int]]:
         """Folder of each recommended model: (target, shots), budgets rising."""

@@ -11,9 +11,11 @@ import typer
 from lowres import __version__
 from lowres.cli import catalogue, complete, doctor, explain, forecast, model, predict, run, store, tasks, tune
 from lowres.cli.talk import INTERRUPTED
+from lowres.cli.usage import Commands
 
 app = typer.Typer(
     name="lowres",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -225,6 +225,7 @@ def _show(result: StudyResult, json: bool) -> None:
         put(result.summary.to_json())
         return
     from lowres.report import terminal
+    from lowres.report.sentences import behind
 
     screen = console()
     terminal.show(result.summary, screen, result.evidence)
@@ -233,10 +234,7 @@ def _show(result: StudyResult, json: bool) -> None:
     if best:
         folder, (target, shots) = best[-1]
         ready = f" · best/{folder.name} ({result.recommended_method(target, shots)}) is ready for `lowres predict`"
-    behind = result.falling_behind()
-    if behind:
-        from lowres.report.tables import number
-
-        named = ", ".join(f"best/{name} {number(score)} (that one {number(start)})" for name, score, start in behind)
-        put(f"scored below the model without target labels, in the one draw handed over: {named}")
+    fallen = behind(result.falling_behind())
+    if fallen:
+        put(fallen)
     put(f"{result.folder}/report.html{ready}")

@@ -14,7 +14,7 @@ from lowres.report import acted, diagnosis, outlook, transfer, trust
 from lowres.report.blocks import Cell, Column, Grid, Part, Records, Section, count, span, words
 from lowres.report.markdown import HOW
 from lowres.report.policy import file, policy
-from lowres.report.sentences import sentences, verdicts
+from lowres.report.sentences import behind, falling_behind, sentences, verdicts
 from lowres.report.study import Study
 from lowres.report.tables import MISSING, heading, number, reading
 
@@ -34,13 +34,16 @@ def render(summary: Summary, evidence: Evidence | None = None, records: Iterable
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, cache_size=0)
     style, script = file("style.css"), file("script.js")
-    study = Study(summary, Records(records))
+    every = list(records)
+    study = Study(summary, Records(every))
+    fallen = behind(falling_behind(summary, every))
     return environment.from_string(file("page.html")).render(
         policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
         heading=heading(summary),
         sentences=[study.parted(line) for line in sentences(summary, evidence)],
+        fallen=f"{fallen[:1].upper()}{fallen[1:]}." if fallen else "",
         verdicts=[study.parted(line) for line in verdicts(summary)],
         sections=list(_sections(study, evidence or Evidence())),
         end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",

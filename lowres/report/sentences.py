@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from lowres.analysis.evidence import Evidence, Law, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import counted, cut, hundredths, metric_name, number, percent, share, transfer_of
+from lowres.report.tables import asked_pairs, counted, cut, hundredths, metric_name, number, percent, share, transfer_of
+from lowres.study.config import safe_stem
 
 LONGEST = 40
 """Characters of a name in a sentence."""
@@ -38,6 +40,44 @@ def reached(evidence: Evidence | None) -> list[str]:
     for one in evidence.reaches if evidence else []:
         found.setdefault((one.wanted, one.target), []).append(one)
     return [clean(_reached(group)) for group in found.values()]
+
+
+def falling_behind(summary: Summary, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
+    """Models in ``best/`` that scored below the one of their target without target labels: name, its score, the other's.
+
+    One draw each, as handed over; scores are measured on the target's test rows and choose nothing.
+
+    Args:
+        summary: The study.
+        records: Lines of ``cells.jsonl``.
+    """
+    study, first = summary.study, dict[str, str]()
+    for source, target in asked_pairs(summary):
+        first.setdefault(target, source)
+    values = (
+        ((one["method"], one["source"], one["target"], one["shots"]), one["metrics"].get(study.metric))
+        for one in records
+        if one["draw"] == 0
+    )
+    scored = {place: float(value) for place, value in values if isinstance(value, int | float)}
+    found = list[tuple[str, float, float]]()
+    for target in study.targets:
+        start = None
+        for shots in sorted(study.shots):
+            method = recommended(study.methods, shots)
+            alone = scored.get((method, None, target, shots))
+            own = scored.get((method, first.get(target), target, shots), alone)
+            if shots == 0:
+                start = own
+            elif own is not None and start is not None and own < start:
+                found.append((f"{safe_stem(target)}-{shots}", own, start))
+    return found
+
+
+def behind(found: Sequence[tuple[str, float, float]]) -> str:
+    """What is said of models that fell behind; empty where none did."""
+    named = ", ".join(f"best/{name} {number(score)} (that one {number(start)})" for name, score, start in found)
+    return f"scored below the model without target labels, in the one draw handed over: {named}" if found else ""
 
 
 def _reached(group: list[Reach]) -> str:

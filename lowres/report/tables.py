@@ -50,7 +50,7 @@ def tables(summary: Summary) -> list[Table]:
     """Drops first, then one table a pair, then all pairs together."""
     return [
         _drops(summary),
-        *(_pair(summary, source, target) for source, target in _pairs(summary)),
+        *(_pair(summary, source, target) for source, target in asked_pairs(summary)),
         *_overall(summary),
     ]
 
@@ -138,7 +138,8 @@ def measured_pairs(summary: Summary) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def _pairs(summary: Summary) -> list[tuple[str, str]]:
+def asked_pairs(summary: Summary) -> list[tuple[str, str]]:
+    """(source, target) of the study, as they were asked for; of sets of sources those that were measured."""
     if is_together(summary):
         return measured_pairs(summary)
     return [
@@ -210,7 +211,7 @@ def _pair(summary: Summary, source: str, target: str) -> Table:
 
 
 def _overall(summary: Summary) -> list[Table]:
-    if len(_pairs(summary)) < 2:
+    if len(asked_pairs(summary)) < 2:
         return []
     rows = tuple(
         (

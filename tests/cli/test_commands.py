@@ -327,7 +327,18 @@ def test_no_store_is_no_success(tmp_path: Path) -> None:
         (["tasks", "check", "nowhere.csv"], "nowhere.csv"),
         (["models", "fetch", "minlm"], "minilm"),
         (["methods", "show", "prob"], "probe"),
-        (["runn"], "run"),
+        (["runn"], "unknown command 'runn'\ndid you mean run"),
+        (["store", "prun"], "did you mean prune? (lowres store --help)"),
+        (["qqqq"], "lowres --help lists what there is"),
+        (["tune", "TABLE", "--trials", "x"], "--trials cannot be 'x'\nexpected a whole number\nlowres tune --help"),
+        (["tune", "TABLE", "--wave=2.5"], "--wave cannot be '2.5'\nexpected a whole number"),
+        (["predict", "nowhere", "--min-precision", "z"], "--min-precision cannot be 'z'\nexpected a number"),
+        (["run", "TABLE", "--zzzz", "1"], "unknown option --zzzz\nlowres run --help lists"),
+        (["run", "TABLE", "--seeds"], "'--seeds' requires an argument\nlowres run --help"),
+        (["run", "TABLE", "--force=3"], "--force"),
+        (["run", "TABLE", "other"], "more words than the command takes\ngot other"),
+        (["fit", "TABLE"], "--on is missing"),
+        (["report"], "FOLDER is missing\nexpected A run folder."),
     ],
 )
 def test_mistakes_are_said_in_three_lines(
@@ -338,10 +349,18 @@ def test_mistakes_are_said_in_three_lines(
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert "Traceback" not in result.output
-    if "Usage" not in result.stderr:
-        assert len(result.stderr.strip().splitlines()) <= 3
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) <= 3
     assert result.stdout == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_group_without_a_command_shows_which_there_are() -> None:
+    for words in ([], ["store"]):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert "Usage:" in result.output
+        assert "error" not in result.output
 
 
 def start(study: list[str], tmp_path: Path) -> subprocess.Popen[str]:

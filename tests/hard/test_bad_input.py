@@ -499,9 +499,8 @@ def test_bad_input(one: Case, work: Path) -> None:
     assert answer.code == 2
     for words in one.said:
         assert words in said
-    if "Usage:" not in said:
-        assert len(said[said.index("error:") :].rstrip("\n").splitlines()) <= 3
-        assert not RAW.search(said)
+    assert len(said[said.index("error:") :].rstrip("\n").splitlines()) <= 3
+    assert not RAW.search(said)
     assert str(Path(typer.__file__).parents[1]) not in said
     assert answer.out == ""
     assert listing(work) == before
@@ -526,10 +525,10 @@ def test_every_misspelt_flag_is_put_right(words: tuple[str, ...], command: Any, 
     for flag in flags:
         for wrong in {flag[:4] + flag[3:], flag[:-1]} - {*flags, "--"}:
             answer = call(*words, wrong, "1")
-            said = re.sub(r"[\s│]+", " ", answer.err)
             assert (answer.code, answer.out) == (2, "")
-            assert f"No such option '{wrong}'" in said or f"No such option: {wrong}" in said
-            assert re.search(rf"{flag}\b", said), f"{wrong}: {said}"
+            what, hint = answer.err.splitlines()
+            assert what == f"error: unknown option {wrong}"
+            assert re.search(rf"{flag}\b", hint), answer.err
     assert listing(work) == before
 
 

@@ -297,3 +297,27 @@ def test_the_command_shows_what_the_folder_holds(tmp_path: Path) -> None:
         wrong = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "html"])
         assert (wrong.exit_code, name in wrong.stderr) == (2, True)
         assert len(wrong.stderr.splitlines()) <= 3
+
+
+def test_models_that_fell_behind_the_one_without_labels_are_named() -> None:
+    """Of draw 0 of the first source: film-8 is below film-0, film-32 is not; what other sources or draws scored is not asked."""
+    summary, found, records = studies.study(("shop", "film", "chat"))
+    score = {"source-only": 0.7, ("source-then-target", 8): 0.61, ("source-then-target", 32): 0.75}
+    for record in records:
+        if (record["target"], record["draw"], record["source"]) == ("film", 0, "shop"):
+            name = record["method"]
+            record["metrics"]["macro_f1"] = score.get(name, score.get((name, record["shots"])))
+        elif record["target"] != "film":
+            record["metrics"] = {"macro_f1": 0.5 + (record["shots"] or 0) / 100}
+        else:
+            record["metrics"] = {"macro_f1": 0.01}
+    said = (
+        "Scored below the model without target labels, in the one draw handed over: best/film-8 .610 (that one .700)."
+    )
+    page = html.render(summary, found, records)
+    assert f"<p>{said}</p>" in page
+    assert page.index(said) < page.index('<nav aria-label="On this page">')
+    for record in records:
+        record["metrics"] = {"macro_f1": 0.5}
+    for known in (records, []):
+        assert "Scored below" not in html.render(summary, found, known)
