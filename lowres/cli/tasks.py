@@ -211,6 +211,8 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: i
     if task.labels_of:
         screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
+    if task.spec.out_of_scope is not None:
+        put(_outside(task, counts))
     if backbone is not None:
         put(plain(_too_long(task, backbone, max_length)))
     for line in _known(task):
@@ -311,6 +313,15 @@ def _row(whole: int, rows: list[int], few: bool) -> list[str]:
 def _counted(counts: Counts) -> str:
     """How many rows of every kind were found, none too."""
     return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in FOUND)
+
+
+def _outside(task: Task, counts: Counts) -> str:
+    """How many rows of no class there are to test with."""
+    removed = counts.findings.total("train overlap")
+    rows = len(task.outside) if task.outside is not None else 0
+    return plain(
+        f"out of scope: {rows} rows of {task.spec.out_of_scope!r} to test with, {removed} removed (train overlap)"
+    )
 
 
 def _known(task: Task) -> Iterator[str]:

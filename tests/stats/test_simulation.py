@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lowres.stats.paired import compare, holm
 from lowres.scoring.detection import placements
+from lowres.stats.paired import compare, holm
 from lowres.stats.variance import Block, Interval, interval, two_samples
 
 GROUPS = 60
