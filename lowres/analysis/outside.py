@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,11 +27,17 @@ def outside(scores: Scores, engine: Engine, store: Store) -> list[Outside]:
 
     Asks the kept fits of the study's cells about those rows, at most ``limit`` of them; the answers stay in the store.
     """
-    plan = scores.outcome.plan
+    outcome, columns = scores.outcome, list(_columns(scores))
+    plan, labels = outcome.plan, outcome.plan.task.labels
     if plan.task.outside is None:
         return []
     rows = limit_test(plan.task.name, plan.task.outside, plan.config.limit)
-    return [_measured(scores, column, rows, engine, store) for column in _columns(scores)]
+    contents = dict.fromkeys(content for column in columns for content in scores.columns[column].values())
+    outer = {
+        content: confidences(answer(plan.distinct[content], outcome.environment, engine, store, rows, labels))
+        for content in contents
+    }
+    return [_measured(scores, column, rows, outer) for column in columns]
 
 
 def _columns(scores: Scores) -> Iterator[Column]:
@@ -43,16 +49,15 @@ def _columns(scores: Scores) -> Iterator[Column]:
             yield column
 
 
-def _measured(scores: Scores, column: Column, rows: Rows, engine: Engine, store: Store) -> Outside:
-    outcome, (method, source, target, shots) = scores.outcome, column
-    tests, inner, outer = outcome.plan.test_rows[target], list[Floats](), list[Floats]()
-    for _, content in sorted(scores.columns[column].items()):
-        fit = outcome.plan.distinct[content]
-        answers = answer(fit, outcome.environment, engine, store, rows, outcome.plan.task.labels)
-        inner.append(confidences(outcome.probabilities[content, target]))
-        outer.append(confidences(answers))
-    recalls = [recall_at_precision(*both, PRECISION) for both in zip(inner, outer, strict=True)]
-    found = auroc_interval(inner, outer, tests.groups, rows.groups)
+def _measured(scores: Scores, column: Column, rows: Rows, outer: Mapping[str, Floats]) -> Outside:
+    """One column; ``outer``: confidences in the rows out of scope by content of the fit."""
+    method, source, target, shots = column
+    tests = scores.outcome.plan.test_rows[target]
+    contents = [content for _, content in sorted(scores.columns[column].items())]
+    inside = [confidences(scores.outcome.probabilities[content, target]) for content in contents]
+    outside = [outer[content] for content in contents]
+    recalls = [recall_at_precision(*both, PRECISION) for both in zip(inside, outside, strict=True)]
+    found = auroc_interval(inside, outside, tests.groups, rows.groups)
     return Outside(
         method=method,
         source=source,
@@ -70,24 +75,24 @@ def _measured(scores: Scores, column: Column, rows: Rows, engine: Engine, store:
 
 
 def auroc_interval(
-    inner: Sequence[Floats], outer: Sequence[Floats], inside: Sequence[str], outside: Sequence[str]
+    inside: Sequence[Floats], outside: Sequence[Floats], groups: Sequence[str], outer_groups: Sequence[str]
 ) -> Interval | None:
     """The AUROC over draws and groups of both sides; None where a side has one group.
 
     Args:
-        inner: Confidences in the rows inside by draw, each [rows inside].
-        outer: Confidences in the rows outside by draw, each [rows outside].
-        inside: The group of each row inside.
-        outside: The group of each row outside.
+        inside: Confidences in the rows inside by draw, each [rows inside].
+        outside: Confidences in the rows outside by draw, each [rows outside].
+        groups: The group of each row inside.
+        outer_groups: The group of each row outside.
     """
-    if min(len(set(inside)), len(set(outside))) < 2:
+    if min(len(set(groups)), len(set(outer_groups))) < 2:
         return None
-    placed = [placements(*both) for both in zip(inner, outer, strict=True)]
-    blocks = [
-        block(np.stack([_sums(sides[side], groups) for sides in placed]), share)
-        for side, groups in enumerate((inside, outside))
-    ]
-    return interval(two_samples(*blocks), bounds=(0.0, 1.0))
+    own, other = zip(*(placements(*both) for both in zip(inside, outside, strict=True)), strict=True)
+    first, second = (
+        block(np.stack([_sums(placed, of) for placed in side]), share)
+        for side, of in ((own, groups), (other, outer_groups))
+    )
+    return interval(two_samples(first, second), bounds=(0.0, 1.0))
 
 
 def _sums(placed: Floats, groups: Sequence[str]) -> Floats:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
-train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test)
+train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test), or from the
+rows out of scope, because an equal row is trained on
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
 FOUND = (
@@ -212,7 +213,7 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: i
         screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
     if task.spec.out_of_scope is not None:
-        put(_outside(task, counts))
+        put(_outside(task))
     if backbone is not None:
         put(plain(_too_long(task, backbone, max_length)))
     for line in _known(task):
@@ -281,7 +282,7 @@ def _sizes(task: Task, counts: Counts) -> Table:
     wholes = []
     for name, domain in task.domains.items():
         for split, part in zip(SPLITS, (domain.train, domain.dev, domain.test), strict=True):
-            rows = [sizes[name, split, label] for label in task.labels]
+            rows = [sizes[name, split, label] for label in (task.labels if few else task.labels_in(name))]
             wholes.append(len(part))
             table.add_row(Text(plain(name)), split, *_row(len(part), rows, few))
     total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
@@ -315,13 +316,10 @@ def _counted(counts: Counts) -> str:
     return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in FOUND)
 
 
-def _outside(task: Task, counts: Counts) -> str:
+def _outside(task: Task) -> str:
     """How many rows of no class there are to test with."""
-    removed = counts.findings.total("train overlap")
     rows = len(task.outside) if task.outside is not None else 0
-    return plain(
-        f"out of scope: {rows} rows of {task.spec.out_of_scope!r} to test with, {removed} removed (train overlap)"
-    )
+    return plain(f"out of scope: {rows} rows of {task.spec.out_of_scope!r} to test with")
 
 
 def _known(task: Task) -> Iterator[str]:

@@ -123,7 +123,7 @@ def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tu
     if not is_structured(spec):
         _refuse_empty(table, "text", texts)
         _refuse_empty(table, "label", raw_labels)
-    meanings = [meaning(label, line) for label, line in zip(raw_labels, table.lines, strict=True)]
+    meanings = [meaning(*row) for row in zip(raw_labels, table.lines, domains, strict=True)]
     domains = [
         OUTSIDE if known is not None and known[0] == spec.out_of_scope else domain
         for known, domain in zip(meanings, domains, strict=True)

@@ -359,6 +359,7 @@ class TaskSpec(_Strict):
         if any(meaning.label == name and meaning.domain for meaning in self.values.values()):
             raise ValueError(f"out_of_scope: {name!r} is of no domain, name none for it under values")
         made = [band.label for band in self.bands] + [meaning.label for meaning in self.values.values()]
+        made += [label for own in self.values_by_domain.values() for label in own.values()] if made else []
         if made and name not in made:
             where = "bands" if self.bands else "values"
             raise ValueError(f"out_of_scope: nothing becomes {name!r}, list under {where} what does")

@@ -35,6 +35,8 @@ SPEC_ENDINGS: Final = (".yaml", ".yml")
 TABLE_ENDINGS: Final = (*ENDINGS, ".json")
 HEAD: Final = 2000
 """Lines of a file by which tagged words are known."""
+MOST_NAMED: Final = 5
+"""Classes that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -443,7 +445,8 @@ def _warnings(domains: Iterable[Domain], assembled: Assembled, differ: bool) -> 
         labels = assembled.labels
         if differ:
             if lacking := [repr(label) for label in labels if label not in domain.present]:
-                found.append(f"domain {domain.name!r} has no rows of class {', '.join(lacking)}")
+                more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+                found.append(f"domain {domain.name!r} has no rows of class {', '.join(lacking[:MOST_NAMED])}{more}")
             labels = tuple(label for label in labels if label in domain.present)
         for part, rows in (("train", domain.train), ("test", domain.test)):
             if not len(rows):

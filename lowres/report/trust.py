@@ -216,7 +216,7 @@ def _outside(study: Study, evidence: Evidence) -> tuple[Block, ...]:
         return ()
     rows = tuple(
         (
-            words(one.source), words(one.target), words(one.method), _budget(study, one), span(one.auroc), percent(one.recall, 1),
+            words(one.source), words(one.target), words(one.method), Cell("all") if one.shots is None else count(one.shots), span(one.auroc), percent(one.recall, 1),
             percent(one.lowest, 1), percent(one.highest, 1), percent(one.prevalence, 1), words(one.reason),
         )
         for one in first(found)
@@ -234,8 +234,3 @@ def _outside(study: Study, evidence: Evidence) -> tuple[Block, ...]:
     origin = "evidence.json, outside: mean over the draws of the method's records." + rest(found)
     grid = Grid("outside", "Rows out of scope", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 9}))
     return (Part("Rows out of scope", lead, (grid,)),)
-
-
-def _budget(study: Study, one: Outside) -> Cell:
-    link = study.records.link(one.method, one.source, one.target, one.shots)
-    return Cell("all", link=link) if one.shots is None else count(one.shots, link=link)

@@ -43,7 +43,7 @@ def test_they_are_no_domains_rows_and_change_nothing_else(tmp_path: Path) -> Non
     task = loaded(tmp_path, [*outer("who knows"), *rows(), *outer("what else", domain="c")])
     assert plain.outside is None
     assert task.outside is not None
-    assert task.outside.texts == ["who knows", "what else"] or tuple(task.outside.texts) == ("who knows", "what else")
+    assert list(task.outside.texts) == ["who knows", "what else"]
     assert (task.outside.domain, task.labels, list(task.domains)) == ("out of scope", ("neg", "pos"), ["a", "b"])
     assert all(row.startswith("out of scope/#") for row in task.outside.ids)
     assert parts(task) == parts(plain)
@@ -115,7 +115,7 @@ def test_bands_name_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "file", "message"),
     [
-        (rows(), FILE + "out_of_scope: nag", "no row has the label 'nag'\ngot labels neg, pos.*did you mean 'neg'"),
+        (rows(), FILE + "out_of_scope: nag", "no row has the label 'nag'\ngot labels neg, pos\\n.*did you mean 'neg'"),
         (
             [*rows(), *({**row, "domain": "out of scope"} for row in rows()), *outer("who")],
             FILE + SCOPE,
@@ -125,8 +125,5 @@ def test_bands_name_them(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(tmp_path: Path, content: list[Row], file: str, message: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=message):
         loaded(tmp_path, content, file)
-    import re
-
-    assert re.search(message, str(caught.value), flags=re.S), str(caught.value)

@@ -142,6 +142,10 @@ def test_clinc_intents(mirror: Path) -> None:
     assert task.outside is not None
     assert len(task.outside) == 1000
     assert not set(task.outside.texts) & {text for one in task.domains.values() for text in one.train.texts}
+    assert task.findings.warnings[1] == (
+        "domain 'banking' has no rows of class 'current_location', 'oil_change_when', 'oil_change_how', 'uber', 'traffic'"
+        " and 130 more"
+    )
     # 15 intents × 100 / 20 / 30 rows, less what was removed; test rows are never removed
     for topic, domain in task.domains.items():
         assert set(task.labels_in(topic)) == set(topics[topic])
@@ -154,7 +158,7 @@ def test_clinc_intents(mirror: Path) -> None:
                 for found in task.findings.items
                 if (found.domain, found.split) == (topic, split) and found.kind != "shared group"
             )
-            assert removed < 0.03 * whole
+            assert removed < 0.05 * whole
             assert len(rows) + removed == whole
 
 
