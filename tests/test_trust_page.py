@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lowres.scoring.calibration import conformal_level, label_sets, risk_by_coverage, scaled, temperature
+from lowres.scoring.detection import auroc, recall_at_precision
 from lowres.scoring.metrics import calibration_error, find_metric
 from lowres.scoring.operating import design_effect, labels_needed, lower_bound
 from lowres.scoring.shift_measures import label_shift, log_odds, of_labels
@@ -69,6 +70,16 @@ def test_sets() -> None:
     assert level == 0.3
     assert label_sets(np.array([[0.65, 0.35], [0.8, 0.2]]), level).tolist() == [[True, True], [True, False]]
     said("so the level is .3. A text with .65 / .35 gets both labels, one with .8 / .2 gets one")
+
+
+def test_rows_out_of_scope() -> None:
+    inside, outside = np.array([0.9, 0.8, 0.5]), np.array([0.6, 0.5, 0.2, 0.2])
+    assert auroc(inside, outside) == 0.875
+    said("AUROC (1 + 1 + 2.5/4) / 3 = .875")
+    assert recall_at_precision(inside, outside, 0.95) == 0.5
+    assert recall_at_precision(inside, outside, 0.8) == 1.0
+    said("At a precision of .95 half of the outside is found, at .8 all of it")
+    said("with 1,000 rows outside and 1,500 inside it is 40 %")
 
 
 def test_shift() -> None:

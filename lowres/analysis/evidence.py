@@ -218,6 +218,29 @@ class Sets(Part):
     reason: str | None
 
 
+class Outside(Part):
+    """How well confidence tells the target's test rows, the inside, from ``rows`` out of scope, the outside.
+
+    ``auroc``: the chance that a row inside is surer than one outside; null with a ``reason`` where a side is one group.
+    ``recall``: the share of the outside that can be flagged, least sure rows first, while ``precision`` of the flagged are
+    outside: mean over draws, with its ``lowest`` and ``highest`` draw. It holds for this ``prevalence``, the share of the
+    outside among the rows of both.
+    """
+
+    method: str
+    source: str | None
+    target: str
+    shots: int | None
+    rows: int
+    prevalence: float
+    auroc: Estimate | None
+    precision: float
+    recall: float
+    lowest: float
+    highest: float
+    reason: str | None
+
+
 class Place(Part):
     """A text on the map of the domains."""
 
@@ -270,6 +293,7 @@ class Evidence(BaseModel):
     risks: list[RiskCurve] = []
     promises: list[Promise] = []
     sets: list[Sets] = []
+    outside: list[Outside] = []
     choices: list[Choice] = []
     map: list[Place] = []
     acted: list[Acted] = []

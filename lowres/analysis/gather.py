@@ -13,6 +13,7 @@ from lowres.analysis.distances import distances
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.forecast import forecasts
 from lowres.analysis.measure import Scores
+from lowres.analysis.outside import outside
 from lowres.analysis.reach import near_ceiling
 from lowres.analysis.source_dev import SourceDev
 from lowres.errors import StoreError
@@ -28,7 +29,7 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
     """What a finished run shows beyond its summary.
 
     Trains nothing. Of the encoder it asks frozen features, and of kept fits answers on a few dev rows of their source
-    where methods are compared by them.
+    where methods are compared by them, and on the rows out of scope where the task has some.
 
     A part that fails is left out, and ``notes`` says why: it must not cost the results of a run.
     """
@@ -48,6 +49,7 @@ def gather(scores: Scores, engine: Engine, store: Store) -> Evidence:
         "risks": lambda: trust.risks(outcome, scores),
         "promises": lambda: trust.promises(outcome, scores),
         "sets": lambda: trust.sets(outcome, scores),
+        "outside": lambda: outside(scores, engine, store),
         "choices": lambda: choices(scores, SourceDev(scores, engine, store)),
         "map": lambda: diagnosis.domain_map(outcome, lambda texts: engine.features(texts, recipe)),
         "acted": lambda: acted(outcome, store),

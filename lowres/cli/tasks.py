@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LEGEND = """\
 left out: of no label or domain of the task · test overlap, dev overlap: removed, because a row of that part is the same
-train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test)
+train overlap: removed from test, because a training row of the domain is the same (overlap: leaves-test), or from the
+rows out of scope, because an equal row is trained on
 conflict: removed, equal texts with different labels · duplicate: removed, an equal row stays
 test duplicate, shared group: kept, only counted"""
 FOUND = (
@@ -211,6 +212,8 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: i
     if task.labels_of:
         screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
+    if task.spec.out_of_scope is not None:
+        put(_outside(task))
     if backbone is not None:
         put(plain(_too_long(task, backbone, max_length)))
     for line in _known(task):
@@ -279,7 +282,7 @@ def _sizes(task: Task, counts: Counts) -> Table:
     wholes = []
     for name, domain in task.domains.items():
         for split, part in zip(SPLITS, (domain.train, domain.dev, domain.test), strict=True):
-            rows = [sizes[name, split, label] for label in task.labels]
+            rows = [sizes[name, split, label] for label in (task.labels if few else task.labels_in(name))]
             wholes.append(len(part))
             table.add_row(Text(plain(name)), split, *_row(len(part), rows, few))
     total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
@@ -311,6 +314,12 @@ def _row(whole: int, rows: list[int], few: bool) -> list[str]:
 def _counted(counts: Counts) -> str:
     """How many rows of every kind were found, none too."""
     return "found: " + " · ".join(f"{kind} {counts.findings.total(kind)}" for kind in FOUND)
+
+
+def _outside(task: Task) -> str:
+    """How many rows of no class there are to test with."""
+    rows = len(task.outside) if task.outside is not None else 0
+    return plain(f"out of scope: {rows} rows of {task.spec.out_of_scope!r} to test with")
 
 
 def _known(task: Task) -> Iterator[str]:

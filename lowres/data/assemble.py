@@ -28,6 +28,8 @@ SPLITS: Final = {
     "validation": "dev",
     "test": "test",
 }
+OUTSIDE: Final = "out of scope"
+"""What stands for a domain of rows that belong to no class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Assembled:
     labels: tuple[str, ...]
     domains: dict[str, tuple[Rows, tuple[str, ...] | None]]
     left_out: tuple[Finding, ...]
+    outside: Rows | None = None
+    """Those that belong to no class and may be tested on; None where the task names none."""
 
 
 def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = ()) -> Assembled:
@@ -82,6 +86,8 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
                 raws += found
                 left_out += dropped
         texts = store.close()
+    outer = [raw for raw in raws if raw.label == spec.out_of_scope]
+    raws = [raw for raw in raws if raw.label != spec.out_of_scope]
     domains = _names("domain", spec.domains, (raw.domain for raw in raws))
     _names("domain", tuple(spec.values_by_domain), domains)
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
@@ -94,13 +100,15 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
     else:
         labels = _names("label", spec.labels, (raw.label for raw in raws))
         _check_labels(spec, raws, labels, domains, wanted)
+    outside, unused = _outside(spec, outer, labels, domains, texts)
     return Assembled(
         labels,
         {
             domain: _domain_rows(domain, [raw for raw in raws if raw.domain == domain], texts, spec.type)
             for domain in domains
         },
-        tuple(Finding("left out", domain, "", domain, rows) for domain, rows in sorted(left_out.items())),
+        (*(Finding("left out", domain, "", domain, rows) for domain, rows in sorted(left_out.items())), *unused),
+        outside,
     )
 
 
@@ -115,6 +123,11 @@ def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tu
     if not is_structured(spec):
         _refuse_empty(table, "text", texts)
         _refuse_empty(table, "label", raw_labels)
+    meanings = [meaning(*row) for row in zip(raw_labels, table.lines, domains, strict=True)]
+    domains = [
+        OUTSIDE if known is not None and known[0] == spec.out_of_scope else domain
+        for known, domain in zip(meanings, domains, strict=True)
+    ]
     _refuse_empty(table, "domain", [domain if domain is not None else "open" for domain in domains])
     groups = _groups(spec, table)
     first = len(store)
@@ -122,7 +135,7 @@ def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tu
     rows: list[Raw] = []
     dropped: Counter[str] = Counter()
     for place, line in enumerate(table.lines):
-        known = meaning(raw_labels[place], line, domains[place])
+        known = meanings[place]
         domain = (known[1] if known else None) or domains[place]
         if known is None:
             dropped[domain or "(none)"] += 1
@@ -376,6 +389,30 @@ def _domain_rows(domain: str, raws: list[Raw], texts: Sequence[str], kind: str) 
         if raw.split is None:
             raise DataError(f"{raw.where}: no split, while other rows of domain {domain!r} have one")
     return rows, tuple(split for split in given if split is not None)
+
+
+def _outside(
+    spec: TaskSpec, raws: list[Raw], labels: tuple[str, ...], domains: tuple[str, ...], texts: Sequence[str]
+) -> tuple[Rows | None, list[Finding]]:
+    """The rows out of scope with split test, or all where they have no split, and a count of the others."""
+    if spec.out_of_scope is None:
+        return None, []
+    if not raws:
+        close = nearest(spec.out_of_scope, labels)
+        raise DataError(
+            f"out_of_scope: no row has the label {spec.out_of_scope!r}",
+            got=f"labels {', '.join(labels)}",
+            hint=f"did you mean {close[0]!r}?" if close else None,
+        )
+    if OUTSIDE in domains:
+        raise DataError(f"a domain is called {OUTSIDE!r}", expected="another name where out_of_scope is set")
+    rows, given = _domain_rows(OUTSIDE, raws, texts, spec.type)
+    if given is None:
+        return rows, []
+    unused = Counter(split for split in given if split != "test")
+    return rows.take(place for place, split in enumerate(given) if split == "test"), [
+        Finding("left out", OUTSIDE, split, OUTSIDE, count) for split, count in sorted(unused.items())
+    ]
 
 
 def _ids(domain: str, raws: list[Raw]) -> list[str]:

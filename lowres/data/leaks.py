@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice
@@ -38,8 +38,9 @@ class Finding:
     """A count of rows of one kind.
 
     Kinds: ``left out`` (no label of the task), ``test overlap`` and ``dev overlap`` (removed from ``split``, because a
-    row of that part of ``other`` is the same), ``train overlap`` (the same, from test), ``conflict`` and ``duplicate`` (removed from train), ``test duplicate``
-    and ``shared group`` (kept, only counted). The domain of rows that were left out may be unknown: ``(none)``.
+    row of that part of ``other`` is the same), ``train overlap`` (the same, from test, or, where the texts are equal, from
+    the rows out of scope), ``conflict`` and ``duplicate`` (removed from train), ``test duplicate`` and ``shared group``
+    (kept, only counted). The domain of rows that were left out may be unknown: ``(none)``.
     """
 
     kind: str
@@ -102,6 +103,24 @@ def remove(
         name: Parts(*(part[kept[start + part]] for part in parts))
         for (name, (_, parts)), start in zip(domains.items(), table.starts, strict=True)
     }, findings
+
+
+def remove_taught(outside: Rows, trained: Mapping[str, Rows]) -> tuple[Rows, list[Finding]]:
+    """Take those rows out of scope out that equal a train row of a domain, for which a fit was taught a class.
+
+    Args:
+        outside: The rows out of scope.
+        trained: The train rows of each domain.
+    """
+    texts = [normalise(text) for text in outside.texts]
+    wanted, taught = set(texts), dict[str, str]()
+    for name, rows in trained.items():
+        for text in map(normalise, rows.texts):
+            if text in wanted:
+                taught.setdefault(text, name)
+    kept = [place for place, text in enumerate(texts) if text not in taught]
+    gone = ((outside.domain, "test", taught[text]) for text in texts if text in taught)
+    return outside.take(kept), _tally("train overlap", gone)
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:

@@ -259,6 +259,8 @@ class TaskSpec(_Strict):
     """Ends of the scale of a regression."""
     domains: tuple[str, ...] = ()
     """In this order; empty: those that occur, sorted."""
+    out_of_scope: str | None = Field(default=None, min_length=1)
+    """What rows that belong to no class have for a label: no domain's, never trained on, counted in no score."""
     source: Source
     table: TableFormat = TableFormat()
     columns: Columns = Columns()
@@ -324,8 +326,10 @@ class TaskSpec(_Strict):
             raise ValueError(f"{', '.join(odd)} has no place in a task of type {self.type}")
         if self.columns.label_separator is not None and self.type != "multilabel":
             raise ValueError("columns.label_separator goes with type: multilabel")
+        self._check_out_of_scope()
         used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
         used |= {label for own in self.values_by_domain.values() for label in own.values()}
+        used = used - {self.out_of_scope}
         if self.type != "tokens" and self.labels and not used <= set(self.labels):
             raise ValueError(f"no such label in labels: {', '.join(sorted(used - set(self.labels)))}")
         faults = list(hint_faults(self.labels, self.descriptions, self.keywords))
@@ -343,6 +347,22 @@ class TaskSpec(_Strict):
             raise ValueError(f"columns.pair: {second!r} is a second text, which goes with type: pair")
         if first == second:
             raise ValueError(f"columns: text and pair are the same column, {first!r}")
+
+    def _check_out_of_scope(self) -> None:
+        name = self.out_of_scope
+        if name is None:
+            return
+        if not KINDS[self.type].single:
+            raise ValueError(f"out_of_scope has no place in a task of type {self.type}: its rows have no single label")
+        if name in self.labels:
+            raise ValueError(f"out_of_scope: {name!r} is no class, take it out of labels")
+        if any(meaning.label == name and meaning.domain for meaning in self.values.values()):
+            raise ValueError(f"out_of_scope: {name!r} is of no domain, name none for it under values")
+        made = [band.label for band in self.bands] + [meaning.label for meaning in self.values.values()]
+        made += [label for own in self.values_by_domain.values() for label in own.values()] if made else []
+        if made and name not in made:
+            where = "bands" if self.bands else "values"
+            raise ValueError(f"out_of_scope: nothing becomes {name!r}, list under {where} what does")
 
 
 _SECTIONS: Final[dict[tuple[str, ...], type[BaseModel]]] = {

@@ -18,7 +18,7 @@ from lowres.data.draft import draft
 from lowres.data.encodings import guess_encoding
 from lowres.data.guess import Guess, guess, lookalikes
 from lowres.data.hints import Hints, hint_faults
-from lowres.data.leaks import Finding
+from lowres.data.leaks import Finding, remove_taught
 from lowres.data.likely import looks_like_conll
 from lowres.data.prepare import prepare
 from lowres.data.rows import Rows
@@ -35,6 +35,8 @@ SPEC_ENDINGS: Final = (".yaml", ".yml")
 TABLE_ENDINGS: Final = (*ENDINGS, ".json")
 HEAD: Final = 2000
 """Lines of a file by which tagged words are known."""
+MOST_NAMED: Final = 5
+"""Classes that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Task:
     """Lines for the user of a table: what was guessed, and what else might be said."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """The arguments of ``load_task`` that name the columns of this table outright; none for a task file."""
+    outside: Rows | None = None
+    """Test rows that belong to no class, of no domain; None where the task file names none, or none is left."""
 
     @property
     def name(self) -> str:
@@ -121,13 +125,15 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of name, version, metric, labels, and the content and groups of every part."""
+        """Hash of name, version, metric, labels, and the content and groups of every part, with the rows out of scope."""
         parts = [
             [domain.name, *([rows.fingerprint, list(rows.groups)] for rows in (domain.train, domain.dev, domain.test))]
             for domain in self.domains.values()
         ]
         kind = [] if self.kind == "classification" else [self.kind]
-        return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts, *kind)
+        outside = self.outside
+        outer = [] if outside is None else [[outside.domain, outside.fingerprint, list(outside.groups)]]
+        return seeds.digest("task", self.name, self.version, self.metric, list(self.labels), parts, *kind, *outer)
 
     @cached_property
     def labels_of(self) -> Mapping[str, tuple[str, ...]]:
@@ -412,6 +418,9 @@ def _build(
         name: Domain(name, *(rows.take(part) for part in prepared.parts[name]))
         for name, (rows, _) in assembled.domains.items()
     }
+    outside, taught = assembled.outside, list[Finding]()
+    if outside is not None:
+        outside, taught = remove_taught(outside, {name: domain.train for name, domain in domains.items()})
     spec = spec.model_copy(update={"labels": assembled.labels, "domains": tuple(domains)})
     warnings = (
         *(found.warnings if found else ()),
@@ -420,9 +429,11 @@ def _build(
         *_warnings(domains.values(), assembled, spec.label_sets == "differ"),
         *_tests_removed(prepared.findings),
     )
-    findings = Findings((*assembled.left_out, *prepared.findings), warnings)
+    if outside is not None and not len(outside):
+        outside, warnings = None, (*warnings, f"no row of {spec.out_of_scope!r} is left to test with")
+    findings = Findings((*assembled.left_out, *prepared.findings, *taught), warnings)
     notes, columns = (found.notes, found.arguments()) if found else ((), {})
-    return Task(spec, assembled.labels, domains, findings, notes, columns)
+    return Task(spec, assembled.labels, domains, findings, notes, columns, outside)
 
 
 def _warnings(domains: Iterable[Domain], assembled: Assembled, differ: bool) -> tuple[str, ...]:
@@ -434,7 +445,8 @@ def _warnings(domains: Iterable[Domain], assembled: Assembled, differ: bool) -> 
         labels = assembled.labels
         if differ:
             if lacking := [repr(label) for label in labels if label not in domain.present]:
-                found.append(f"domain {domain.name!r} has no rows of class {', '.join(lacking)}")
+                more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+                found.append(f"domain {domain.name!r} has no rows of class {', '.join(lacking[:MOST_NAMED])}{more}")
             labels = tuple(label for label in labels if label in domain.present)
         for part, rows in (("train", domain.train), ("test", domain.test)):
             if not len(rows):

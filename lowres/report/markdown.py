@@ -6,7 +6,7 @@ from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
 from lowres.report import acted
-from lowres.report.sentences import reached, verdicts
+from lowres.report.sentences import reached, told_apart, verdicts
 from lowres.report.tables import Table, heading, reading, tables
 
 MARKUP = frozenset("\\`*_|<>!&#")
@@ -19,9 +19,12 @@ HOW = (
 
 
 def render(summary: Summary, evidence: Evidence | None = None) -> str:
-    """A whole report; of the evidence it says how many labels reach a score, and whether each method acted."""
+    """A whole report; of the evidence it says how many labels reach a score, what tells rows out of scope, and whether each
+    method acted.
+    """
     parts = [f"# {_escape(heading(summary))}", ""]
-    for title, lines in (("Verdict", verdicts(summary)), ("Labels to reach a score", reached(evidence))):
+    said = {"Verdict": verdicts(summary), "Labels to reach a score": reached(evidence)}
+    for title, lines in {**said, "Rows out of scope": told_apart(evidence)}.items():
         if lines:
             parts += [f"## {title}", "", *(f"- {_escape(line)}" for line in lines), ""]
     for table in (*tables(summary), *acted.tables(evidence)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lowres.analysis.evidence import Evidence, Law, Reach
+from lowres.analysis.evidence import Evidence, Law, Outside, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import asked_pairs, counted, cut, hundredths, metric_name, number, percent, share, transfer_of
+from lowres.report.tables import asked_pairs, counted, cut, estimate, hundredths, metric_name, number, percent, share, transfer_of
 from lowres.study.config import safe_stem
 
 LONGEST = 40
@@ -100,7 +100,7 @@ def _reached(group: list[Reach]) -> str:
     return f"{score} takes about {counted(best.labels or 0)} labels a class by {_by(best)} ({_within(best.low, best.high)}){more}"
 
 
-def _by(one: Reach) -> str:
+def _by(one: Reach | Outside) -> str:
     return one.method + (f" from {short(one.source)}" if one.source is not None else "")
 
 
@@ -111,6 +111,27 @@ def _within(low: float | None, high: float | None) -> str:
     if low is not None:
         return f"90 % band from {counted(low)} upwards"
     return f"90 % band up to {counted(high)}" if high is not None else "90 % band open on both sides"
+
+
+def told_apart(evidence: Evidence | None) -> list[str]:
+    """One line a target: how well the method that does it best tells rows out of scope, and ``source-only``."""
+    found: dict[str, list[Outside]] = {}
+    for one in evidence.outside if evidence else []:
+        if one.shots is not None and one.auroc is not None:
+            found.setdefault(one.target, []).append(one)
+    return [clean(_told_apart(group)) for group in found.values()]
+
+
+def _told_apart(group: list[Outside]) -> str:
+    ranked = sorted(group, key=lambda one: -one.auroc.mean if one.auroc else 0.0)
+    best, start = ranked[0], next((one for one in ranked if one.method == "source-only"), None)
+    said = f"AUROC {estimate(best.auroc)} by {_by(best)}"
+    if best.shots:
+        said += f" with {best.shots} labels a class"
+    if start is not None and start is not best:
+        said += f", {estimate(start.auroc)} by {_by(start)}"
+    share_of = f"{percent(best.prevalence)} of the rows are out of scope"
+    return f"{short(best.target)}: {said} ({share_of}, {percent(best.recall)} of them found at {percent(best.precision)} precision)"
 
 
 def short(domain: str) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import clean
-from lowres.report.sentences import reached, verdicts
+from lowres.report.sentences import reached, told_apart, verdicts
 from lowres.report.tables import Table, tables
 
 STYLES = {"good": "green", "bad": "red"}
@@ -21,13 +21,14 @@ NARROW, WIDE = 18, 26
 
 
 def show(summary: Summary, console: Console, evidence: Evidence | None = None) -> None:
-    """Tables, verdicts, labels to reach a score, and warnings."""
+    """Tables, verdicts, labels to reach a score, what tells rows out of scope, and warnings."""
     for table in tables(summary):
         put_table(table, console)
         for line in table.note.splitlines():
             _hang(console, "  ", line, style="dim")
         console.print()
-    for head, lines in (("Verdict  ", verdicts(summary)), ("Labels   ", reached(evidence))):
+    said = (("Verdict  ", verdicts(summary)), ("Labels   ", reached(evidence)), ("Outside  ", told_apart(evidence)))
+    for head, lines in said:
         for place, line in enumerate(lines):
             _hang(console, head if place == 0 else " " * len(head), line)
     for line in summary.warnings:

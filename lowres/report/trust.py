@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lowres.analysis.evidence import Calibration, Evidence, Promise, RiskCurve, Sets
+from lowres.analysis.evidence import Calibration, Evidence, Outside, Promise, RiskCurve, Sets
 from lowres.report import plots
 from lowres.report.blocks import (
     Block,
+    Cell,
     Figure,
     Gallery,
     Grid,
@@ -22,6 +23,7 @@ from lowres.report.blocks import (
     span,
     words,
 )
+from lowres.report.sentences import told_apart
 from lowres.report.study import Study
 from lowres.report.svg import key
 from lowres.report.tables import number
@@ -42,6 +44,7 @@ def trust(study: Study, evidence: Evidence) -> Section | None:
         *_calibration(study, evidence.calibration),
         *_promises(study, evidence.promises),
         *_sets(study, evidence.sets),
+        *_outside(study, evidence),
     )
     return Section("trust", "When to trust it", (), parts) if parts else None
 
@@ -205,3 +208,29 @@ def _sets(study: Study, found: Sequence[Sets]) -> tuple[Block, ...]:
     origin = "evidence.json, sets: split-conformal, measured on rows that were not used to fit." + rest(found)
     grid = Grid("set", "Label sets", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 8}))
     return (Part("Label sets", lead, (grid,)),)
+
+
+def _outside(study: Study, evidence: Evidence) -> tuple[Block, ...]:
+    found = evidence.outside
+    if not found:
+        return ()
+    rows = tuple(
+        (
+            words(one.source), words(one.target), words(one.method), Cell("all") if one.shots is None else count(one.shots), span(one.auroc), percent(one.recall, 1),
+            percent(one.lowest, 1), percent(one.highest, 1), percent(one.prevalence, 1), words(one.reason),
+        )
+        for one in first(found)
+    )  # fmt: skip
+    wanted = f"found at {100 * found[0].precision:.0f} %"
+    header = (
+        "source", "target", "method", "labels a class", "AUROC", wanted, "lowest draw", "highest draw", "out of scope", "limits",
+    )  # fmt: skip
+    lead = (
+        "Whether a low confidence gives away a row that belongs to no class. AUROC: the chance that a test row of the target is"
+        f" surer than a row out of scope; .5 is chance. {wanted.capitalize()}: share of the rows out of scope among the least sure"
+        " rows, when so many of those are out of scope; it holds for the share of such rows given beside it.",
+        *map(study.parted, told_apart(evidence)),
+    )
+    origin = "evidence.json, outside: mean over the draws of the method's records." + rest(found)
+    grid = Grid("outside", "Rows out of scope", header, rows, origin, heads=3, words=frozenset({0, 1, 2, 9}))
+    return (Part("Rows out of scope", lead, (grid,)),)

@@ -195,6 +195,25 @@ def combine(terms: Iterable[tuple[str, float, Block]]) -> tuple[Block, ...]:
     return tuple(blocks.values())
 
 
+def two_samples(first: Block, second: Block) -> tuple[Block, ...]:
+    """A statistic of two samples as one quantity, such as the AUROC, where each sample is a test set of its own.
+
+    Args:
+        first: The mean of a placement over the first sample: how its rows lie against all rows of the second.
+        second: The same of the second sample against the first, the same number by another way.
+
+    Each block brings half of the score and all of its pseudo-values' spread: so the mean is the score, and the variance the
+    sum of those of both means, as DeLong, DeLong & Clarke-Pearson (1988, Biometrics 44) have it.
+
+    Raises:
+        ValueError: The two are not the same number.
+    """
+    if not np.allclose(first.theta, second.theta, atol=1e-9):
+        raise ValueError(f"two ways to one statistic must agree, got {first.theta} and {second.theta}")
+    whole = (Block(one.theta, 2 * one.pseudo - one.theta[:, None]) for one in (first, second))
+    return combine((name, 0.5, one) for name, one in zip(("first", "second"), whole, strict=True))
+
+
 def moments(quantities: Sequence[Quantity]) -> Moments:
     """Components of several quantities whose k-th blocks lie on the same test set."""
     shapes = [[one.pseudo.shape for one in quantity] for quantity in quantities]

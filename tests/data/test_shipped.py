@@ -91,7 +91,10 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_clinc_counts(mirror: Path) -> None:
     task = load_task("clinc150")
-    assert [found.rows for found in task.findings.items if found.kind == "left out"] == [1200]
+    left_out = [(found.domain, found.split, found.rows) for found in task.findings.items if found.kind == "left out"]
+    assert left_out == [("out of scope", "dev", 100), ("out of scope", "train", 100)]
+    assert task.outside is not None
+    assert len(task.outside) == 1000  # as upstream counts them; none equals a train row
     # 10 topics × 5 intents × 100 / 20 / 30 rows, less what was removed; test rows are never removed
     whole = {"train": 5000, "dev": 1000, "test": 1500}
     for domain in task.domains.values():
@@ -115,6 +118,48 @@ def test_clinc_values_are_the_upstream_topics(mirror: Path) -> None:
             assert (spec.values[intent].label, spec.values[intent].domain) == (topic, "abc"[place // 5])
     banking = read_spec(shipped_tasks()["clinc150-banking"])
     assert list(banking.values) == topics["banking"]
+
+
+def test_clinc_rows_are_those_of_the_measured_version(mirror: Path) -> None:
+    """Of version 1 before rows out of scope had a place: made by hashing (train, dev, test) of a, b, c with that code."""
+    task = load_task("clinc150")
+    found = [rows.fingerprint for one in task.domains.values() for rows in (one.train, one.dev, one.test)]
+    assert found == [
+        "f9e37845624a7f0ae5c84f580fb87346f9ee64e3", "52785465a601e4a670b62ae8b00ff9ff77ea18c2", "10cacb766ad7bc4b36c599ecc0637c29402de641",
+        "788a055abdeb5e6baadb9149a974f194055d0b52", "81c8ba4157601b0e095a48a98173e578be090627", "0a6556c05874c5a366181e9280f0811e9c2652c5",
+        "cd6888d08c004eb4dc1f4ca6d4f14e105620e20d", "054a9a6fd4df54a888446d5cfa5a06546ad744b8", "0521446ec9fc0044250816140e5c533e1c8715b0",
+    ]  # fmt: skip
+
+
+def test_clinc_intents(mirror: Path) -> None:
+    topics = json.loads((mirror / CLINC / "domains.json").read_text(encoding="utf-8"))
+    spec = read_spec(shipped_tasks()["clinc150-intents"])
+    assert {value: (meaning.label, meaning.domain) for value, meaning in spec.values.items()} == {
+        intent: (intent, topic) for topic, intents in topics.items() for intent in intents
+    } | {"oos": ("oos", None)}
+    assert spec.domains == tuple(sorted(topics))
+    task = load_task("clinc150-intents")
+    assert task.outside is not None
+    assert len(task.outside) == 1000
+    assert not set(task.outside.texts) & {text for one in task.domains.values() for text in one.train.texts}
+    assert task.findings.warnings[1] == (
+        "domain 'banking' has no rows of class 'current_location', 'oil_change_when', 'oil_change_how', 'uber', 'traffic'"
+        " and 130 more"
+    )
+    # 15 intents × 100 / 20 / 30 rows, less what was removed; test rows are never removed
+    for topic, domain in task.domains.items():
+        assert set(task.labels_in(topic)) == set(topics[topic])
+        assert {label: len(places) for label, places in domain.test.by_label().items()} == dict.fromkeys(
+            topics[topic], 30
+        )
+        for split, rows, whole in (("train", domain.train, 1500), ("dev", domain.dev, 300)):
+            removed = sum(
+                found.rows
+                for found in task.findings.items
+                if (found.domain, found.split) == (topic, split) and found.kind != "shared group"
+            )
+            assert removed < 0.05 * whole
+            assert len(rows) + removed == whole
 
 
 def test_clinc_banking_counts(mirror: Path) -> None:

@@ -74,6 +74,13 @@ def test_minimal() -> None:
         ("source: {kind: files, parts: []}\nversion: no", "'name' is missing; version: .*; source.parts: "),
         (GOOD + "labels: [yes, no]", "labels.0: YAML reads yes.*labels.1"),
         (GOOD + "overlap: leaves-tset", "overlap: .*'leaves-train' or 'leaves-test'"),
+        (GOOD + "labels: [a, b]\nout_of_scope: b", "out_of_scope: 'b' is no class, take it out of labels"),
+        (GOOD + "out_of_scope: ''", "out_of_scope: "),
+        (GOOD + "type: tokens\nout_of_scope: o", "out_of_scope has no place in a task of type tokens"),
+        (GOOD + "type: multilabel\nout_of_scope: o", "out_of_scope has no place in a task of type multilabel"),
+        (GOOD + "values: {q: {label: a}}\nout_of_scope: o", "nothing becomes 'o', list under values what does"),
+        (GOOD + "bands: [{label: a}]\nout_of_scope: o", "nothing becomes 'o', list under bands what does"),
+        (GOOD + "values: {q: {label: o, domain: x}}\nout_of_scope: o", "'o' is of no domain"),
         (GOOD + "labels: [a, a]", "labels holds a name twice"),
         (GOOD + "labels: [a, b]\nbands: [{label: c}]", "no such label in labels: c"),
         (GOOD + "columns: {group_pattern: '('}", "no regular expression"),
@@ -147,7 +154,9 @@ def test_newsgroups_domains_are_disjoint_and_hold_both_labels() -> None:
 
 def test_clinc_domains_are_disjoint_and_hold_five_intents_of_every_topic() -> None:
     spec = parse_spec(shipped_tasks()["clinc150"].read_bytes(), "clinc150")
-    meanings = [(meaning.label, meaning.domain) for meaning in spec.values.values()]
+    meanings = [
+        (meaning.label, meaning.domain) for meaning in spec.values.values() if meaning.label != spec.out_of_scope
+    ]
     assert len(meanings) == 150
     assert {place: meanings.count(place) for place in meanings} == {
         (label, domain): 5 for label in spec.labels for domain in spec.domains

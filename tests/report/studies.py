@@ -110,6 +110,11 @@ def evidence(
                 for place in places
             ] + [places[0] | most | {"precision": 0.95, "fitted_on": target, "measured_on": target, "threshold": None, "coverage": None, "kept": None, "reason": f"too few rows of {target}"}],
             "sets": [place | start | {"wanted": 0.9, "in_source": 0.91, "in_target": 0.84, "size": 1.2, "reason": None} for place in places],
+            "outside": [
+                place | budget | {"rows": 250, "prevalence": 0.2, "auroc": estimate(0.7 + 0.2 * next(numbers)), "precision": 0.95, "recall": 0.3, "lowest": 0.1, "highest": 0.5, "reason": None}
+                for place in places
+                for budget in (start, most)
+            ] + [places[0] | most | {"shots": 0, "rows": 250, "prevalence": 0.2, "auroc": None, "precision": 0.95, "recall": 0.0, "lowest": 0.0, "highest": 0.0, "reason": f"one group of {target}"}],
             "choices": [place | {"shots": max(few), "rule": "source-dev", "picked": "target-only", "best": "source-then-target", "regret": 0.02} for place in places],
             "map": [
                 {"domain": name, "label": label, "pca": (next(numbers), next(numbers)), "tsne": (next(numbers), next(numbers))}

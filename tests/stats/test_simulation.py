@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lowres.scoring.detection import placements
 from lowres.stats.paired import compare, holm
-from lowres.stats.variance import Block, Interval, interval
+from lowres.stats.variance import Block, Interval, interval, two_samples
 
 GROUPS = 60
 
@@ -56,6 +57,36 @@ def test_false_verdicts_of_four_equal_methods(draws: int, share: float) -> None:
     # True rate is at most 4 %, Monte-Carlo error 0.8 points.
     assert false / families <= 0.05
     assert by_normal / families > 0.05
+
+
+def two_sided(rng: np.random.Generator, draws: int, apart: float, spread: float) -> tuple[Block, Block]:
+    """Placements of 80 rows and of 50, each the same in every draw but for noise; ``spread`` of the draws moves them apart."""
+    first, second = rng.standard_normal(80), rng.standard_normal(50)
+    sides = [
+        placements(
+            first + apart + spread * rng.standard_normal() + 0.5 * rng.standard_normal(80),
+            second + 0.5 * rng.standard_normal(50),
+        )
+        for _ in range(draws)
+    ]
+    own, other = (np.stack(side) for side in zip(*sides, strict=True))
+    return Block(own.mean(axis=1), own), Block(other.mean(axis=1), other)
+
+
+@pytest.mark.parametrize(("draws", "spread"), [(1, 0.0), (3, 0.2), (5, 0.0), (5, 0.6)])
+def test_coverage_of_an_auroc_over_two_samples(draws: int, spread: float) -> None:
+    rng = np.random.default_rng([4, draws, int(10 * spread)])
+    true = float(stats.norm.cdf(1.5 / np.sqrt(2 * 1.25 + spread**2)))
+    found, of_one = [], []
+    for _ in range(600):
+        own, other = two_sided(rng, draws, 1.5, spread)
+        found.append(interval(two_samples(own, other), bounds=(0.0, 1.0)))
+        of_one.append(interval([own]))
+    hits = [one.low <= true <= one.high for one in found]
+    assert not short(sum(hits), len(hits), 0.95)
+    assert np.mean(hits) <= 0.985
+    if spread < 0.5:  # rows of one side alone are not all that varies
+        assert short(sum(one.low <= true <= one.high for one in of_one), len(of_one), 0.95)
 
 
 def script(name: str) -> ModuleType:

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lowres.stats.variance import Block, Floats, block, combine, covariance, interval, moments, pseudo_values
+from lowres.stats.variance import (
+    Block,
+    Floats,
+    block,
+    combine,
+    covariance,
+    interval,
+    moments,
+    pseudo_values,
+    two_samples,
+)
 
 
 def accuracy(sums: Floats) -> Floats:
@@ -172,3 +182,40 @@ def test_blocks_of_other_shapes_are_refused() -> None:
         interval([random_block(1), random_block(1, draws=3)])
     with pytest.raises(ValueError, match="outside the metric's range"):
         interval([grid(np.full((2, 4), 2.0))], bounds=(0, 1))
+
+
+def placed(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Share of the second sample below each row of the first, and of the first above each row of the second."""
+    above = (first[:, None] > second).astype(float)
+    return above.mean(axis=1), above.mean(axis=0)
+
+
+def test_two_samples_have_the_variance_of_delong() -> None:
+    rng = np.random.default_rng(1)
+    own, other = placed(rng.normal(1, 1, 30), rng.normal(0, 1, 12))
+    found = interval(two_samples(grid(own[None]), grid(other[None])))
+    assert found.mean == pytest.approx(own.mean())
+    assert found.se**2 == pytest.approx(own.var(ddof=1) / 30 + other.var(ddof=1) / 12)
+
+
+def test_two_samples_by_hand() -> None:
+    # 3 above 1 and 2, 1.5 above 1: placements (1, .5) and (1, .5), mean .75, variance .125 over 2 rows each
+    own, other = placed(np.array([3.0, 1.5]), np.array([1.0, 2.0]))
+    assert (own.tolist(), other.tolist()) == ([1.0, 0.5], [1.0, 0.5])
+    found = interval(two_samples(grid(own[None]), grid(other[None])))
+    assert (found.mean, found.se**2) == (pytest.approx(0.75), pytest.approx(0.125))
+
+
+def test_two_samples_share_their_draws() -> None:
+    rng = np.random.default_rng(2)
+    shifts = rng.normal(1, 0.5, 6)
+    sides = [placed(rng.normal(shift, 1, 40), rng.normal(0, 1, 50)) for shift in shifts]
+    own, other = (np.stack(side) for side in zip(*sides, strict=True))
+    found = moments([two_samples(grid(own), grid(other))])
+    assert found.draws[0, 0] == pytest.approx(own.mean(axis=1).var(ddof=1) / 6)
+    assert found.sizes.tolist() == [40, 50]
+
+
+def test_two_ways_that_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match="must agree"):
+        two_samples(grid([[0.5, 0.6]]), grid([[0.5, 0.7]]))
