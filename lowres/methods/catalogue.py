@@ -108,7 +108,7 @@ ASK_LM_HEAD = frozenset({"tapt"})
 REFERENCES = ("source-only", "target-full", "target-only")
 """Always measured: drop, gain, recovery and net transfer are differences to them."""
 
-RECOMMENDED = ("source-then-target", "joint", "target-only")
+RECOMMENDED = ("soup", "joint", "source-then-target", "target-only")
 """Of the methods studied the first of these is handed over; the rule looks at no target test row."""
 
 

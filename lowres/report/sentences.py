@@ -9,7 +9,18 @@ from lowres.analysis.evidence import Evidence, Law, Outside, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
-from lowres.report.tables import asked_pairs, counted, cut, estimate, hundredths, metric_name, number, percent, share, transfer_of
+from lowres.report.tables import (
+    asked_pairs,
+    counted,
+    cut,
+    estimate,
+    hundredths,
+    metric_name,
+    number,
+    percent,
+    share,
+    transfer_of,
+)
 from lowres.study.config import safe_stem
 
 LONGEST = 40

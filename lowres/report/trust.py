@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lowres.analysis.evidence import Calibration, Evidence, Outside, Promise, RiskCurve, Sets
+from lowres.analysis.evidence import Calibration, Evidence, Promise, RiskCurve, Sets
 from lowres.report import plots
 from lowres.report.blocks import (
     Block,
