@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from lowres.data.tokens import HEAD, MOST_WINDOWS, WINDOWS, overlap
 from lowres.errors import clean
 
 SNIPPET = """\
@@ -17,11 +19,27 @@ from transformers import AutoModel, AutoTokenizer
 adapter, backbone = ".", {backbone!r}  # this folder; the encoder's hub id or folder
 tokenizer, head = AutoTokenizer.from_pretrained(adapter), load_file(f"{{adapter}}/head.safetensors")
 model = {model}
-batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})
+{batch}
 with torch.inference_mode():
     hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
     vectors = {pooled}
-    probabilities = torch.softmax(vectors @ head["weight"].T + head["bias"], dim=-1)
+{windows}    probabilities = torch.softmax(vectors @ head["weight"].T + head["bias"], dim=-1)
+"""
+
+
+BATCH = {
+    "head": """\
+batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})""",
+    "head+tail": """\
+tokens = [ids if len(ids) <= {max_length} else ids[:{head}] + ids[len(ids) - {tail}:] for ids in tokenizer(texts)["input_ids"]]
+batch = tokenizer.pad({{"input_ids": tokens}}, return_tensors="pt")""",
+    "windows": """\
+batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, stride={overlap}, return_overflowing_tokens=True, return_tensors="pt")
+text = batch.pop("overflow_to_sample_mapping")  # of each window""",
+}
+"""How texts become a batch, by what is read of a long one."""
+WINDOWED = """\
+    vectors = torch.stack([vectors[text == one][:{most}].mean(0) for one in range(len(texts))])
 """
 
 
@@ -65,13 +83,21 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
     pooled = "(hidden * mask).sum(1) / mask.sum(1)" if record["pooling"] == "mean" else "hidden[:, 0]"
     if record["normalise"]:
         pooled = f"torch.nn.functional.normalize({pooled}, dim=-1)"
+    longest, truncation = record["max_length"], record.get("truncation", HEAD)
+    batch = BATCH[truncation].format(
+        max_length=longest,
+        head=math.ceil(longest / 2),
+        tail=longest // 2,
+        overlap=overlap(longest),
+        texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
+        more=", return_token_type_ids=True" if pair and token_types else "",
+    )
     code = SNIPPET.format(
         backbone=str(name).replace("`", "'"),
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
-        max_length=record["max_length"],
-        texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
-        more=", return_token_type_ids=True" if pair and token_types else "",
+        batch=batch,
         pooled=pooled,
+        windows=WINDOWED.format(most=MOST_WINDOWS) if truncation == WINDOWS else "",
     )
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
     lines += [
