@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from lowres.data import splits
 from lowres.data.encodings import whole
 from lowres.data.rows import Rows
+from lowres.data.tokens import check_truncation
 from lowres.errors import UserError
 from lowres.kinds import Given, rows_of
 from lowres.library import check_reach
@@ -101,6 +102,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fit = Fit((Part(rows),), names, TASK, self.draw, adapter=config.trained, recipe=config.recipe)
         found, machine = find_backbone(str(self.backbone)), resolve(config.device, config.precision)
         check_reach(found, config)
+        check_truncation(config.recipe.truncation, kind)
         engine = make_engine(config.engine, found, found.tokens(), machine.device, machine.precision)
         ((_, fitted),) = engine.fit_many([fit], {})
         if isinstance(fitted, Exception):
@@ -110,6 +112,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             backbone=found, adapter=engine.adapter_config(fit), tensors=fitted.adapter, head=fitted.head, labels=names,
             max_length=fit.recipe.max_length, pooling=found.pooling, normalise=fit.recipe.normalise, tokenizer=found.folder,
             about={"task": TASK, "method": "target-only", "train_rows": len(rows), "draw": self.draw}, kind=kind, device=machine.device,
+            truncation=fit.recipe.truncation,
         )  # fmt: skip
         return self
 

@@ -179,16 +179,19 @@ class Study:
         return power(Scores(kept_answers(self.plan, self.environment, self.store)))
 
     def truncated(self, quick: bool = False) -> dict[str, float]:
-        """Share of each domain's test texts that are longer than ``recipe.max_length`` tokens.
+        """Share of each domain's test texts of which ``recipe.truncation`` leaves tokens unread.
 
         Args:
             quick: From some of the texts, in half a second or so.
         """
         tests = {name: rows.texts for name, rows in self.plan.test_rows.items()}
-        longest = self.config.recipe.max_length
+        recipe = self.config.recipe
         if quick:
-            return about_truncated(self.tokens, tests, longest)
-        return {name: self.tokens.truncated(list(texts), longest) for name, texts in tests.items()}
+            return about_truncated(self.tokens, tests, recipe)
+        return {
+            name: self.tokens.truncated(list(texts), recipe.max_length, recipe.truncation)
+            for name, texts in tests.items()
+        }
 
     def fit(
         self,
@@ -352,7 +355,7 @@ class Study:
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Trains what the store lacks, measures, and writes the run folder. Can be interrupted and run again."""
-        longest = self.config.recipe.max_length
+        recipe = self.config.recipe
         above = next(place for place in (self.store.folder, *self.store.folder.parents) if place.exists())
         if not above.is_dir():
             raise UserError(
@@ -364,7 +367,7 @@ class Study:
         truncated = self.truncated()
         encoding = time.perf_counter() - began
         if self.stored() < set(self.plan.distinct):
-            self.engine.features(["a text"], self.config.recipe)  # an encoder that cannot be loaded is said at once
+            self.engine.features(["a text"], recipe)  # an encoder that cannot be loaded is said at once
         check_folder(self.folder)
         origin = provenance(self.machine.device, self.machine.precision, self.team.rank)
         outcome = run_plan(
@@ -380,7 +383,7 @@ class Study:
         outcome.seconds.encode = encoding
         outcome.seconds.total = time.perf_counter() - began
         if any(share >= LEAST_CUT for share in truncated.values()):
-            outcome.warnings.append(too_long(truncated, longest))
+            outcome.warnings.append(too_long(truncated, recipe.max_length, recipe.truncation))
         if outcome.trained and self.engine.notice:
             outcome.warnings.append(self.engine.notice)
         scores = Scores(outcome)
@@ -397,10 +400,11 @@ class Study:
         return result
 
 
-def about_truncated(tokens: Tokens, texts: Mapping[str, Sequence[str]], max_length: int) -> dict[str, float]:
-    """Share of each domain's texts that are cut at ``max_length`` tokens, from as many of them as takes half a second."""
+def about_truncated(tokens: Tokens, texts: Mapping[str, Sequence[str]], recipe: Recipe) -> dict[str, float]:
+    """Share of each domain's texts of which a recipe leaves tokens unread, from as many of them as takes half a second."""
     each = QUICK_CHARACTERS // max(1, len(texts))
-    return {name: tokens.truncated_about(own, max_length, each) for name, own in texts.items()}
+    reading = recipe.max_length, each, recipe.truncation
+    return {name: tokens.truncated_about(own, *reading) for name, own in texts.items()}
 
 
 def check_reach(backbone: Backbone, config: StudyConfig) -> None:

@@ -218,6 +218,7 @@ def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Stor
         about=about(outcome, cell, fit),
         counted=counted(outcome, cell, fit),
         kind=outcome.plan.task.kind,
+        truncation=fit.recipe.truncation,
     )
 
 

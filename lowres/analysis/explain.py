@@ -119,22 +119,23 @@ def _weights(explanations: Sequence[Explanation]) -> dict[str, list[float]]:
 
 
 def _explain(model: Classifier, text: str, label: str | None) -> Explanation:
-    pieces = model.tokens.pieces(text, model.max_length)
+    windows = model.tokens.pieces(text, model.max_length, model.truncation)
     probabilities = model.predict_proba([text])[0]
     place = int(probabilities.argmax()) if label is None else model.labels.index(label)
-    weights, logit, empty, steps = _integrated(model, pieces, place)
-    difference = logit - empty
+    found = [_integrated(model, pieces, place) for pieces in windows]
+    weights = [own / len(windows) for own, *_ in found]  # the logit of a text is the mean of those of its windows
+    logit, empty = (float(np.mean([one[at] for one in found])) for at in (1, 2))
     return Explanation(
         text=readable(text),
         label=model.labels[place],
         predicted=model.labels[int(probabilities.argmax())],
         probability=float(probabilities[place]),
-        words=_merged(text, pieces, weights),
+        words=_merged(text, windows, weights),
         logit=logit,
         empty=empty,
-        gap=_gap(weights, difference),
-        steps=steps,
-        cut=pieces.cut,
+        gap=_gap(np.concatenate(weights), logit - empty),
+        steps=max(steps for *_, steps in found),
+        cut=windows[0].cut,
     )
 
 
@@ -182,17 +183,18 @@ def _logits(model: Classifier, embedded: Tensor, mask: Tensor, given: Mapping[st
     return vectors @ weight.T + bias
 
 
-def _merged(text: str, pieces: Pieces, weights: Floats) -> tuple[WordWeight, ...]:
-    """Weights of whole words, in order, and a bar between the texts of a pair; the tokenizer's marks, whose embedding
-    never changes, have none.
+def _merged(text: str, windows: Sequence[Pieces], weights: Sequence[Floats]) -> tuple[WordWeight, ...]:
+    """Weights of whole words over all windows, in order, and a bar between the texts of a pair; the tokenizer's marks,
+    whose embedding never changes, have none.
     """
     spans: dict[int, list[int]] = {}
     sums: dict[int, float] = {}
-    for word, (begin, end), weight in zip(pieces.words, pieces.spans, weights, strict=True):
-        if word is not None:
-            known = spans.setdefault(word, [begin, end])
-            known[:] = min(known[0], begin), max(known[1], end)
-            sums[word] = sums.get(word, 0.0) + float(weight)
+    for pieces, own in zip(windows, weights, strict=True):
+        for word, (begin, end), weight in zip(pieces.words, pieces.spans, own, strict=True):
+            if word is not None:
+                known = spans.setdefault(word, [begin, end])
+                known[:] = min(known[0], begin), max(known[1], end)
+                sums[word] = sums.get(word, 0.0) + float(weight)
     found = [WordWeight(text[begin:end].strip(), sums[word]) for word, (begin, end) in spans.items()]
     first, mark, _ = text.partition(PAIR)
     if mark:

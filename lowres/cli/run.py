@@ -65,7 +65,7 @@ def plan(
     study = _study(given, file, sets)
     stored = study.stored()
     expected, power = study.estimate(stored), study.power()
-    truncated = study.truncated(quick=True)
+    recipe, truncated = study.config.recipe, study.truncated(quick=True)
     facts = {
         "task": study.task.name,
         "backbone": study.config.backbone,
@@ -78,7 +78,8 @@ def plan(
         "stored_fits": len(stored),
         "row_cap": study.plan.row_cap,
         "test_rows": {name: len(rows) for name, rows in study.plan.test_rows.items()},
-        "max_length": study.config.recipe.max_length,
+        "max_length": recipe.max_length,
+        "truncation": recipe.truncation,
         "truncated": {name: round(share, 3) for name, share in truncated.items()},
         "seconds": round(expected.seconds),
         "megabytes": round(expected.megabytes, 1),
@@ -94,7 +95,7 @@ def plan(
         _title(study),
         _plan_line(study, stored, expected),
         f"methods: {', '.join(study.plan.methods)}",
-        too_long(truncated, study.config.recipe.max_length),
+        too_long(truncated, recipe.max_length, recipe.truncation),
         *_power_lines(power),
         f"results would go to {study.folder}",
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,13 +169,23 @@ def tasks_check(
         Path | None,
         typer.Option(help="--noise: file for all suspected rows (.csv, .jsonl).", show_default=False),
     ] = None,
+    truncation: Annotated[
+        str | None,
+        typer.Option(
+            help="With --backbone: what is read of a longer text, as of recipe.truncation: head, head+tail or windows.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Count rows by domain, split and class, and the duplicates, conflicts and overlaps that were found."""
     from lowres.data.task import check_counts, load_task
     from lowres.errors import UserError
 
-    if max_length is not None and backbone is None:
-        raise UserError("--max-length needs the encoder whose tokens it counts", hint="add --backbone NAME")
+    reading = {"max_length": max_length, "truncation": truncation}
+    recipe = {name: value for name, value in reading.items() if value is not None}
+    if recipe and backbone is None:
+        flag = next(iter(recipe)).replace("_", "-")
+        raise UserError(f"--{flag} needs the encoder whose tokens are counted", hint="add --backbone NAME")
     if not noise and (json or out):
         raise UserError("--json and --out of `tasks check` go with --noise", hint="add --noise")
     if out is not None:
@@ -196,12 +206,12 @@ def tasks_check(
     for line in task.notes:
         say(line)
     if not json:
-        _show_counts(task, check_counts(task), backbone, max_length)
+        _show_counts(task, check_counts(task), backbone, recipe)
     if noise:
         _show_noise(task, backbone or "minilm", json, out)
 
 
-def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: int | None) -> None:
+def _show_counts(task: Task, counts: Counts, backbone: str | None, recipe: Mapping[str, object]) -> None:
     from lowres.kinds import KINDS
 
     screen = console(WIDE_SCREEN)
@@ -215,7 +225,7 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: i
     if task.spec.out_of_scope is not None:
         put(_outside(task))
     if backbone is not None:
-        put(plain(_too_long(task, backbone, max_length)))
+        put(plain(_too_long(task, backbone, recipe)))
     for line in _known(task):
         put(line)
     if counts.findings.items:
@@ -227,20 +237,21 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, max_length: i
     _say_rest(counts.findings.warnings, say)
 
 
-def _too_long(task: Task, backbone: str, max_length: int | None) -> str:
+def _too_long(task: Task, backbone: str, recipe: Mapping[str, object]) -> str:
     """Where test texts are cut."""
+    from lowres.data.tokens import check_truncation
     from lowres.library import about_truncated, check_reach
     from lowres.models.backbone import find_backbone
     from lowres.report.sentences import too_long
     from lowres.study.config import build_config
 
-    recipe = {} if max_length is None else {"recipe": {"max_length": max_length}}
-    config = build_config({"backbone": backbone, **recipe})
+    config = build_config({"backbone": backbone, "recipe": recipe})
+    check_truncation(config.recipe.truncation, task.kind)
     found = find_backbone(backbone, progress=DownloadProgress())
     check_reach(found, config)
-    longest = config.recipe.max_length
     tests = {name: domain.test.texts for name, domain in task.domains.items()}
-    return too_long(about_truncated(found.tokens(), tests, longest), longest)
+    shares = about_truncated(found.tokens(), tests, config.recipe)
+    return too_long(shares, config.recipe.max_length, config.recipe.truncation)
 
 
 def _show_noise(task: Task, backbone: str, json: bool, out: Path | None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from lowres.data.tokens import HEAD, MOST_WINDOWS, WINDOWS, overlap
 from lowres.errors import clean
 from lowres.kinds import KINDS
 
@@ -18,10 +20,26 @@ from transformers import AutoModel, AutoTokenizer
 adapter, backbone = ".", {backbone!r}  # this folder; the encoder's hub id or folder
 tokenizer, head = AutoTokenizer.from_pretrained(adapter), load_file(f"{{adapter}}/head.safetensors")
 model = {model}
-batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})
+{batch}
 with torch.inference_mode():
     hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
 {answer}
+"""
+
+
+BATCH = {
+    "head": """\
+batch = tokenizer({texts}, padding=True, truncation=True, max_length={max_length}, return_tensors="pt"{more})""",
+    "head+tail": """\
+tokens = [ids if len(ids) <= {max_length} else ids[:{head}] + ids[len(ids) - {tail}:] for ids in tokenizer(texts)["input_ids"]]
+batch = tokenizer.pad({{"input_ids": tokens}}, return_tensors="pt")""",
+    "windows": """\
+batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, stride={overlap}, return_overflowing_tokens=True, return_tensors="pt")
+text = batch.pop("overflow_to_sample_mapping")  # of each window""",
+}
+"""How texts become a batch, by what is read of a long one."""
+WINDOWED = """\
+    vectors = torch.stack([vectors[text == one][:{most}].mean(0) for one in range(len(texts))])
 """
 WORDS = """\
     words = [batch.word_ids(row) for row in range(len(texts))]  # a word beyond max_length has none
@@ -39,7 +57,8 @@ def _answer(record: Mapping[str, Any], pooled: str) -> str:
     """The lines from hidden vectors to what the model says."""
     if KINDS[record["kind"]].unit == "word":
         return WORDS.rstrip()
-    logits = f'    vectors = {pooled}\n    logits = vectors @ head["weight"].T + head["bias"]\n'
+    mean = WINDOWED.format(most=MOST_WINDOWS) if record.get("truncation", HEAD) == WINDOWS else ""
+    logits = f'    vectors = {pooled}\n{mean}    logits = vectors @ head["weight"].T + head["bias"]\n'
     answer = KINDS[record["kind"]].answer
     if answer == "value":
         low, high = record["labels"]
@@ -88,12 +107,19 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
     pooled = "(hidden * mask).sum(1) / mask.sum(1)" if record["pooling"] == "mean" else "hidden[:, 0]"
     if record["normalise"]:
         pooled = f"torch.nn.functional.normalize({pooled}, dim=-1)"
+    longest, truncation = record["max_length"], record.get("truncation", HEAD)
+    batch = BATCH[truncation].format(
+        max_length=longest,
+        head=math.ceil(longest / 2),
+        tail=longest // 2,
+        overlap=overlap(longest),
+        texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
+        more=", is_split_into_words=True" if words else ", return_token_type_ids=True" if pair and token_types else "",
+    )
     code = SNIPPET.format(
         backbone=str(name).replace("`", "'"),
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
-        max_length=record["max_length"],
-        texts="[one for one, _ in texts], [two for _, two in texts]" if pair else "texts",
-        more=", is_split_into_words=True" if words else ", return_token_type_ids=True" if pair and token_types else "",
+        batch=batch,
         answer=_answer(record, pooled),
     )
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]

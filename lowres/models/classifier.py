@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.data.rows import unit_sizes
-from lowres.data.tokens import Tokens
+from lowres.data.tokens import HEAD, Tokens, truncations
 from lowres.errors import LowresError, UserError
 from lowres.files import SUMS, write_sums
 from lowres.kinds import KINDS, Given, rows_of
@@ -73,6 +73,8 @@ class Record:
     """Absent from folders of earlier versions."""
     kind: str = "classification"
     """The same."""
+    truncation: str = HEAD
+    """Absent where it is ``head``."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) < max(2, len(self.labels)):
@@ -83,6 +85,10 @@ class Record:
             raise ValueError(f"pooling: got {shown(self.pooling)}, expected mean or cls")
         if self.max_length < 1:
             raise ValueError("max_length: expected at least 1")
+        if self.truncation not in (known := truncations(self.kind)):
+            raise ValueError(
+                f"truncation: got {shown(self.truncation)}, expected {' or '.join(known)} for kind {self.kind}"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,13 +101,14 @@ class Classifier:
         tensors: The adapter's weights under PEFT's names.
         head: ``weight`` [classes, hidden] and ``bias`` [classes].
         labels: Names of the classes, in the order of the head.
-        max_length: Tokens kept of a text.
+        max_length: Tokens of a sequence.
         pooling: ``mean`` or ``cls``.
         normalise: Whether pooled vectors have length 1.
         tokenizer: Folder of the tokenizer's files.
         about: Task, training and measured scores, for the model card.
         counted: Its right answers by confidence, where it can say when to abstain.
         kind: A name of ``lowres.kinds.KINDS``. A model of kind ``pair`` reads tuples of two texts, others texts.
+        truncation: What is read of a text with more tokens, a name of ``lowres.data.tokens.TRUNCATIONS``.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
     """
@@ -118,6 +125,7 @@ class Classifier:
     about: Mapping[str, Any]
     counted: Counted | None = None
     kind: str = "classification"
+    truncation: str = HEAD
     device: str = "cpu"
     precision: str = "fp32"
 
@@ -137,6 +145,7 @@ class Classifier:
             normalise=self.normalise,
             device=self.device,
             precision=self.precision,
+            truncation=self.truncation,
         )
         return encoder.said(vectors, self.head, self.kind, self.labels)
 
@@ -289,8 +298,11 @@ class Classifier:
                 dict(self.about),
                 self.counted,
                 self.kind,
+                self.truncation,
             )
         )
+        if self.truncation == HEAD:
+            del record["truncation"]
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         card = model_card(record, adapted=self.adapter is not None, token_types=encoder.tells_apart(self.network))
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -370,6 +382,7 @@ def load_classifier(
         about=record.about,
         counted=record.counted,
         kind=record.kind,
+        truncation=record.truncation,
         device=device,
         precision=precision,
     )

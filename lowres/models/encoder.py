@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lowres.data.rows import Spread
-from lowres.data.tokens import SECOND, TokenArray, Tokens
+from lowres.data.tokens import HEAD, SECOND, WINDOWS, TokenArray, Tokens
 from lowres.kinds import KINDS, is_words
 from lowres.models.heads import answers
-from lowres.models.pooling import at_words, pool
+from lowres.models.pooling import at_words, over_windows, pool
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +64,11 @@ def features(
     normalise: bool,
     device: str,
     precision: str,
+    truncation: str = HEAD,
 ) -> npt.NDArray[np.float32]:
-    """Pooled vectors of many texts, sorted by length on the way, [texts, hidden]; of lists of words one vector a word."""
+    """Pooled vectors of many texts, sorted by length on the way, [texts, hidden]; of lists of words one vector a word, of
+    texts in windows the mean of theirs.
+    """
     import torch
 
     vectors: list[npt.NDArray[np.float32]] = []
@@ -73,7 +76,7 @@ def features(
     firsts = tokens.firsts(texts, max_length) if texts and is_words(texts[0]) else None
     spread = Spread([len(one) for one in firsts]) if firsts else None
     with torch.inference_mode(), autocast(device, precision):
-        for positions, ids, mask in tokens.by_length(texts, max_length, BATCH_TOKENS):
+        for positions, ids, mask in tokens.by_length(texts, max_length, BATCH_TOKENS, truncation):
             moved = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
             if firsts and spread:
                 own = [firsts[place] for place in positions]
@@ -87,7 +90,9 @@ def features(
     joined = np.concatenate(vectors)
     ordered = np.empty_like(joined)
     ordered[np.concatenate(places)] = joined
-    return ordered
+    if truncation != WINDOWS:
+        return ordered
+    return over_windows(torch.from_numpy(ordered), tokens.windows(texts, max_length)).numpy()
 
 
 def said(

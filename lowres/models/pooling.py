@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from lowres.data.tokens import LOST, TokenArray
 
@@ -47,6 +48,20 @@ def at_words(hidden: Tensor, starts: Sequence[int], firsts: Sequence[TokenArray]
     at = torch.from_numpy(places.astype(np.int64)).to(hidden.device)
     vectors: Tensor = hidden.float()[at.clamp(min=0)] * (at != LOST).unsqueeze(-1)
     return vectors
+
+
+def over_windows(vectors: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
+    """The mean vector of the windows of each text, not scaled again, [texts, hidden].
+
+    So the logits of a linear head are the means of those of the windows, and a text of one window has its vector.
+
+    Args:
+        vectors: Of all windows, those of a text side by side, [windows, hidden].
+        windows: How many each text has, [texts].
+    """
+    import torch
+
+    return torch.segment_reduce(vectors, "mean", lengths=torch.from_numpy(windows).to(vectors.device))
 
 
 def lengthened(vectors: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lowres.analysis.evidence import Evidence, Law, Outside, Reach
 from lowres.analysis.summary import Estimate, Overall, Shift, Summary, Transfer, Verdict
+from lowres.data.tokens import HEAD, HEAD_AND_TAIL, MOST_WINDOWS, WINDOWS
 from lowres.errors import clean
 from lowres.methods.catalogue import recommended
 from lowres.report.tables import (
@@ -150,16 +151,18 @@ def short(domain: str) -> str:
     return cut(clean(domain), LONGEST)
 
 
-def too_long(shares: Mapping[str, float], longest: int) -> str:
+def too_long(shares: Mapping[str, float], longest: int, truncation: str = HEAD) -> str:
     """In which domains test texts are longer than a model reads, and how many of them.
 
     Args:
         shares: Of the test texts, by domain.
-        longest: Tokens that are read.
+        longest: Tokens of a sequence.
+        truncation: What is read of a text with more.
     """
     told = [f"{short(domain)} {percent(found)}" for domain, found in shares.items() if found >= LEAST_CUT]
+    most = f"{MOST_WINDOWS} windows of {longest} tokens" if truncation == WINDOWS else f"{longest} tokens"
     return (
-        f"cut at {longest} tokens: {', '.join(told) or 'fewer than 1 % in every domain'}"
+        f"cut at {most}{' from both ends' * (truncation == HEAD_AND_TAIL)}: {', '.join(told) or 'fewer than 1 % in every domain'}"
         + " of the test texts" * bool(told)
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lowres import seeds
+from lowres.data.tokens import TRUNCATIONS
 from lowres.errors import UserError, nearest
 from lowres.methods.catalogue import DEFAULT
 from lowres.methods.settings import MethodSettings
@@ -223,6 +224,7 @@ def _recipe_faults(recipe: Recipe) -> list[str | None]:
             if not 0 < value <= MOST
         ),
         _at_least("recipe.max_length", recipe.max_length, 4),
+        _one_of("recipe.truncation", recipe.truncation, list(TRUNCATIONS)),
         None if 0 <= recipe.warmup < 1 else f"recipe.warmup: got {recipe.warmup}, expected 0 up to 1",
     ]
 

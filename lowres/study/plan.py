@@ -14,6 +14,7 @@ from lowres import seeds, settings
 from lowres.data import splits
 from lowres.data.rows import Rows, pooled
 from lowres.data.task import Task
+from lowres.data.tokens import MARKS, MOST_WINDOWS, WINDOWS, check_truncation, tokens_read
 from lowres.errors import UserError, unknown_name
 from lowres.kinds import KINDS
 from lowres.methods.catalogue import METHODS, REFERENCES, find_method
@@ -22,7 +23,7 @@ from lowres.study.config import StudyConfig
 from lowres.study.label_sets import check_common, label_faults
 from lowres.study.protocol import PAIRS, Origins, find_origins, targets_of
 from lowres.training.fit import SCHEMA, Environment, Fit
-from lowres.training.recipe import AllWeights
+from lowres.training.recipe import AllWeights, Recipe
 
 CHARACTERS_PER_TOKEN = 4.2
 """Of English word pieces; only for estimates."""
@@ -123,7 +124,7 @@ class Plan:
             "limit": config.limit,
             "lora": settings.as_dict(config.lora),
             **({} if config.adapter == "lora" else {"adapter": config.adapter}),
-            "recipe": settings.as_dict(config.recipe),
+            "recipe": config.recipe.spec(),
             "row_cap": self.row_cap,
             "schema": SCHEMA,
             "study": [self.task.name, self.task.fingerprint, self.sources, self.targets, self.methods],
@@ -147,8 +148,8 @@ class Plan:
             done: Fits that need no training and no test.
             layer_weights: Weights of all layers; a fit of all weights runs through them, and keeps them.
         """
-        limit = self.config.recipe.max_length
-        lengths = {name: _tokens(rows, limit) for name, rows in self.test_rows.items()}
+        recipe = self.config.recipe
+        lengths = {name: _tokens(rows, recipe) for name, rows in self.test_rows.items()}
         todo = {content: fit for content, fit in self.distinct.items() if content not in (done or set())}
         speed = gflops * 1e9 / flops_per_token
         floor = seconds = megabytes = 0.0
@@ -175,15 +176,16 @@ class Plan:
 
 def _asked(fit: Fit) -> float:
     """Tokens of the rows about which another fit is asked."""
-    limit = fit.recipe.max_length
-    return sum(_tokens(part.rows, limit) for part in fit.parts if part.by is not None and part.by.asked is not None)
+    asked = (part for part in fit.parts if part.by is not None and part.by.asked is not None)
+    return sum(_tokens(part.rows, fit.recipe) for part in asked)
 
 
 def _padded(fit: Fit) -> float:
     """Tokens that the plain engine computes for a fit: batches are padded to their longest text, three passes each."""
-    limit = fit.recipe.max_length
-    mean = max(_tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
-    return 3 * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean * 1.5)
+    recipe = fit.recipe
+    most = recipe.max_length * (MOST_WINDOWS if recipe.truncation == WINDOWS else 1)
+    mean = max(_tokens(part.rows, recipe) / len(part.rows) for part in fit.parts)
+    return 3 * fit.steps * min(recipe.batch, fit.size) * min(most, mean * 1.5)
 
 
 def tokens_trained(fit: Fit) -> float:
@@ -191,18 +193,18 @@ def tokens_trained(fit: Fit) -> float:
     once a step, without padding and without the gradients of frozen weights (all weights: a third pass for theirs); on a frozen backbone, and where another fit
     is asked about it, each row once.
     """
-    limit = fit.recipe.max_length
-    asked = _asked(fit)
+    asked, recipe = _asked(fit), fit.recipe
     if not fit.uses_gradients:
-        return asked + sum(_tokens(part.rows, limit) for part in fit.parts) if fit.reads_backbone else asked
-    mean = sum(part.share * _tokens(part.rows, limit) / len(part.rows) for part in fit.parts)
+        return asked + sum(_tokens(part.rows, recipe) for part in fit.parts) if fit.reads_backbone else asked
+    mean = sum(part.share * _tokens(part.rows, recipe) / len(part.rows) for part in fit.parts)
     mean /= sum(part.share for part in fit.parts)
     passes = 3 if isinstance(fit.adapter, AllWeights) else 2
-    return asked + passes * fit.steps * min(fit.recipe.batch, fit.size) * min(limit, mean)
+    return asked + passes * fit.steps * min(recipe.batch, fit.size) * mean
 
 
-def _tokens(rows: Rows, limit: int) -> float:
-    return sum(min(limit, 2 + len(text) / CHARACTERS_PER_TOKEN) for text in rows.texts)
+def _tokens(rows: Rows, recipe: Recipe) -> float:
+    limit, how = recipe.max_length, recipe.truncation
+    return sum(tokens_read(MARKS + len(text) / CHARACTERS_PER_TOKEN, limit, how) for text in rows.texts)
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ def make_plan(config: StudyConfig, task: Task, lm_head: bool = False) -> Plan:
                 raise unknown_name(kind, name, known)
     for name in config.methods:
         find_method(name)
+    check_truncation(config.recipe.truncation, task.kind)
     _check_kind(task, config.methods)
     able = trainable(task)
     sources = config.source or able
@@ -335,6 +338,7 @@ def single_plan(config: StudyConfig, task: Task, cell: Cell, lm_head: bool = Fal
     train = {name: task.domains[name].train for name in domains}
     cap = min(config.source_rows, max(len(rows) for rows in train.values()))
     shared = Settings(cap, config.trained, config.recipe, config.method, lm_head)
+    check_truncation(config.recipe.truncation, task.kind)
     _check_kind(task, [cell.method])
     bench = Bench(cell, train, task.labels, shared, hints=task.hints, labels_of=task.labels_of)
     fit = find_method(cell.method).expression(bench)
@@ -361,6 +365,7 @@ def source_plan(config: StudyConfig, task: Task, targets: Sequence[str]) -> Plan
     """
     for name in config.source:
         task.domain(name)
+    check_truncation(config.recipe.truncation, task.kind)
     sources = config.source or trainable(task)
     origins = find_origins(config.protocol, list(task.domains), sources, targets)
     _check_domains(task, sources, (), config.limit)

@@ -18,6 +18,7 @@ from lowres import seeds
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.task import Task
+from lowres.data.tokens import check_truncation
 from lowres.errors import FitError, UserError, unknown_name
 from lowres.kinds import KINDS
 from lowres.methods.catalogue import find_method
@@ -303,6 +304,7 @@ def validation(
     if dev_rows is not None and by != "source-dev":
         raise UserError("dev-rows has no use here", got=f"--by {by}", expected="--by source-dev")
     _check_methods(methods, shots, by, folds)
+    check_truncation(config.recipe.truncation, task.kind)
     sources = config.source or trainable(task)
     targets = config.target or tuple(name for name in trainable(task) if any(one != name for one in sources))
     _check_domains(task, sources, targets, by)

@@ -262,10 +262,11 @@ class Fit:
 
     def _recipe_spec(self) -> dict[str, Any]:
         """The part of the recipe that steers this fit."""
-        whole = asdict(self.recipe)
+        whole = self.recipe.spec()
         if self.uses_gradients:
             return whole
-        return {name: whole[name] for name in ("max_length", "normalise")} if self.reads_backbone else {}
+        reading = ("max_length", "normalise", "truncation")
+        return {name: whole[name] for name in reading if name in whole} if self.reads_backbone else {}
 
     @cached_property
     def content(self) -> str:

@@ -19,14 +19,14 @@ from torch import Tensor
 from lowres import seeds
 from lowres.data.rows import Spread
 from lowres.data.sources import cache_dir
-from lowres.data.tokens import TokenArray, Tokens
+from lowres.data.tokens import WINDOWS, TokenArray, Tokens
 from lowres.errors import FitError, UserError
 from lowres.kinds import KINDS, is_words
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
 from lowres.models.device import numerics
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
-from lowres.models.pooling import at_words, lengthened
+from lowres.models.pooling import at_words, lengthened, over_windows
 from lowres.training.acted import gradient_checks, logged
 from lowres.training.beginning import beginning, discriminator_shapes
 from lowres.training.fit import SCHEMA, Fit, Fitted, Tensors
@@ -80,9 +80,9 @@ class FleetEngine:
         except UserError as error:
             self.notice = f"{error.what}; its fits are trained one after another"
         self._prefixes: dict[int, Prefix] = {}
-        self._frozen: dict[tuple[int, bool, str], npt.NDArray[np.float32]] = {}
+        self._frozen: dict[tuple[int, str, bool, str], npt.NDArray[np.float32]] = {}
         self._merged: tuple[Tensors, PackedEncoder] | None = None
-        self._sets: dict[tuple[int, tuple[str, ...]], list[_Batch]] = {}
+        self._sets: dict[tuple[int, str, tuple[str, ...]], list[_Batch]] = {}
 
     def fit_many(self, fits: list[Fit], starts: Mapping[str, Fitted]) -> Iterator[tuple[Fit, Fitted | Exception]]:
         """Trains fits together, those of the same shape and similar number of steps in one group; what it cannot carry
@@ -106,7 +106,7 @@ class FleetEngine:
             return self._features(self._with(lora, under[1]), texts, recipe, self._first(lora))
         if texts and is_words(texts[0]):
             return self._features(self.packed, texts, recipe)
-        known, name = self._frozen, (recipe.max_length, recipe.normalise)
+        known, name = self._frozen, (recipe.max_length, recipe.truncation, recipe.normalise)
         missing = list(dict.fromkeys(text for text in texts if (*name, text) not in known))
         if len(known) > KEPT_VECTORS:
             known.clear()
@@ -136,15 +136,18 @@ class FleetEngine:
         """Fits of one adapter and length limit, longest first, as many as fill a training step."""
         shapes: dict[object, list[Fit]] = {}
         for fit in fits:
-            shape = (fit.adapter, fit.objective, fit.recipe.max_length, fit.recipe.normalise, KINDS[fit.kind])
+            recipe = fit.recipe
+            reading = recipe.max_length, recipe.truncation, recipe.normalise
+            shape = (fit.adapter, fit.objective, *reading, KINDS[fit.kind])
             shapes.setdefault(shape, []).append(fit)
         for alike in shapes.values():
             alike.sort(key=lambda fit: -fit.steps)
             group: list[Fit] = []
             filled = 0.0
             for fit in alike:
-                arrays = self.tokens.encode(fit.texts, fit.recipe.max_length)
-                step = fit.recipe.batch * sum(map(len, arrays)) / len(arrays)
+                texts = fit.texts
+                arrays = self.tokens.encode(texts, fit.recipe.max_length, fit.recipe.truncation)
+                step = fit.recipe.batch * sum(map(len, arrays)) / len(texts)
                 if group and filled + step > STEP_TOKENS[self.device]:
                     yield group
                     group, filled = [], 0.0
@@ -187,17 +190,19 @@ class FleetEngine:
             if running != active:
                 active, leaves = running, stack.leaves(running)
             held = [schedule.at(step) for schedule in schedules[:active]]
-            tokens = [sum(len(row) for row in one.rows) for one in held]
+            tokens = [sum(map(len, one.sequences)) for one in held]
             work[:active] += tokens
-            pack = make_pack([len(row) for one in held for row in one.rows], self.device)
+            pack = make_pack([len(row) for one in held for row in one.sequences], self.device)
             spans = make_spans([len(one.targets) for one in held], self.device, together=True)
             stacked = Adapters(
                 stack.factors(leaves), scale, self._spans(tokens),
-                self._spans([len(one.rows) for one in held]),
+                self._spans([len(one.sequences) for one in held]),
             )  # fmt: skip
-            x = torch.cat([row for one in held for row in one.rows]).float()
+            x = torch.cat([row for one in held for row in one.sequences]).float()
             words = None if held[0].words is None else [word for one in held for word in one.words or ()]
             vectors = self._vectors(self.packed, x, pack, recipe.normalise, stacked, lowest, words)
+            if recipe.truncation == WINDOWS:
+                vectors = over_windows(vectors, np.concatenate([one.windows for one in held]))
             each, figure = losses(group[0].objective, _filled(vectors, spans, held), stack.heads(leaves))
             each.sum().backward()  # type: ignore[no-untyped-call]
             stack.step(leaves, step, group[:active])
@@ -212,7 +217,8 @@ class FleetEngine:
 
     def _schedule(self, fit: Fit, lowest: int) -> _Schedule:
         firsts = None if fit.units_are_rows else self.tokens.firsts(fit.texts, fit.recipe.max_length)
-        return _Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), firsts, self.device)
+        windows = self.tokens.windows(fit.texts, fit.recipe.max_length, fit.recipe.truncation)
+        return _Schedule(fit, self._inputs(fit.texts, fit.recipe, lowest), windows, firsts, self.device)
 
     def _start(self, fit: Fit, starts: Mapping[str, Fitted]) -> Fitted:
         """The adapter and head a fit starts from."""
@@ -246,8 +252,8 @@ class FleetEngine:
         return self.packed.depth - lora.live_layers if lora is not None and lora.live_layers is not None else 0
 
     def _inputs(self, texts: list[str], recipe: Recipe, first: int) -> list[Tensor]:
-        """What goes into layer ``first`` for every text, [tokens, hidden] each."""
-        arrays = self.tokens.encode(texts, recipe.max_length)
+        """What goes into layer ``first`` for every sequence of the texts, [tokens, hidden] each."""
+        arrays = self.tokens.encode(texts, recipe.max_length, recipe.truncation)
         return (
             [piece.to(self.device) for piece in self._prefix(first).hidden(arrays)] if first else self._below(arrays, 0)
         )
@@ -281,13 +287,14 @@ class FleetEngine:
         if not texts:
             return np.zeros((0, self.backbone.hidden), dtype=np.float32)
         firsts = self.tokens.firsts(texts, recipe.max_length) if is_words(texts[0]) else None
-        spread = Spread([len(one) for one in firsts] if firsts else [1] * len(texts))
+        arrays = self.tokens.encode(texts, recipe.max_length, recipe.truncation)
+        spread = Spread([len(one) for one in firsts] if firsts else [1] * len(arrays))
         made = np.zeros((int(spread.sizes.sum()), self.backbone.hidden), dtype=np.float32)
-        name = (recipe.max_length, tuple(texts))
+        name = (recipe.max_length, recipe.truncation, tuple(texts))
         if name in self._sets:  # test texts come again with every fit
             self._sets[name] = self._sets.pop(name)
         else:
-            self._sets[name] = list(self._batches(self.tokens.encode(texts, recipe.max_length)))
+            self._sets[name] = list(self._batches(arrays))
             while len(self._sets) > KEPT_SETS:
                 del self._sets[next(iter(self._sets))]
         below = self._inputs(texts, recipe, first) if first else []
@@ -297,7 +304,9 @@ class FleetEngine:
                 words = [firsts[place] for place in batch.places] if firsts else None
                 vectors = self._vectors(model, x.float(), batch.pack, recipe.normalise, first=first, words=words)
                 made[spread.units(batch.places)] = vectors.cpu().numpy()
-        return made
+        if recipe.truncation != WINDOWS:
+            return made
+        return over_windows(torch.from_numpy(made), self.tokens.windows(texts, recipe.max_length)).numpy()
 
     def _vectors(
         self,
@@ -325,7 +334,7 @@ class FleetEngine:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Texts of similar length: their places in a list, padded ids and mask [texts, tokens], and their pack."""
+    """Sequences of similar length: their places in a list, padded ids and mask [sequences, tokens], and their pack."""
 
     places: npt.NDArray[np.int64]
     ids: Tensor
@@ -335,11 +344,12 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Held:
-    """What one fit brings to a step: embedded rows, targets and loss weights of their units, and of rows that are lists of
-    words the first token of each word.
+    """What one fit brings to a step: embedded sequences and how many of them each row is, targets and loss weights of the
+    rows' units, and of rows that are lists of words the first token of each word.
     """
 
-    rows: list[Tensor]
+    sequences: list[Tensor]
+    windows: npt.NDArray[np.int64]
     targets: Tensor
     weights: Tensor
     words: list[TokenArray] | None
@@ -348,8 +358,15 @@ class _Held:
 class _Schedule:
     """The batches of one fit, as tensors."""
 
-    def __init__(self, fit: Fit, rows: list[Tensor], firsts: list[TokenArray] | None, device: str) -> None:
-        self._rows, self._firsts = rows, firsts
+    def __init__(
+        self,
+        fit: Fit,
+        sequences: list[Tensor],
+        windows: npt.NDArray[np.int64],
+        firsts: list[TokenArray] | None,
+        device: str,
+    ) -> None:
+        self._sequences, self._windows, self._firsts = sequences, Spread(windows), firsts
         self._batches = []
         for places, weights in fit.batches():
             units, shares = fit.spread(places, weights)
@@ -360,7 +377,8 @@ class _Schedule:
         """What comes at a step."""
         places, targets, weights = self._batches[step]
         words = None if self._firsts is None else [self._firsts[place] for place in places]
-        return _Held([self._rows[place] for place in places], targets, weights, words)
+        sequences = [self._sequences[place] for place in self._windows.units(places)]
+        return _Held(sequences, self._windows.sizes[places], targets, weights, words)
 
 
 @dataclass

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from lowres.data.tokens import Tokens
+from lowres.data.rows import Spread
+from lowres.data.tokens import WINDOWS, Tokens
 from lowres.errors import FitError
 from lowres.models import encoder, lm_head
 from lowres.models.backbone import Backbone
+from lowres.models.pooling import over_windows
 from lowres.training.acted import gradient_checks, held_out_check, logged
 from lowres.training.adapted import Adapted, make_adapted
 from lowres.training.beginning import beginning, discriminator_shapes
@@ -96,6 +98,7 @@ class LoopEngine:
             normalise=recipe.normalise,
             device=self.device,
             precision=self.precision,
+            truncation=recipe.truncation,
         )
 
     def adapted(self, adapter: Adapter | None) -> Adapted:
@@ -143,7 +146,8 @@ class _Run:
         ]
         self.peaks = [fit.recipe.learning_rate, fit.recipe.head_learning_rate]
         self.optimizer = self._optimizer()
-        self.arrays = engine.tokens.encode(fit.texts, fit.recipe.max_length)
+        reading = fit.texts, fit.recipe.max_length, fit.recipe.truncation
+        self.arrays, self.windows = engine.tokens.encode(*reading), Spread(engine.tokens.windows(*reading))
         self.firsts = None if fit.units_are_rows else engine.tokens.firsts(fit.texts, fit.recipe.max_length)
         self.targets = torch.from_numpy(fit.targets).to(engine.device)
 
@@ -195,12 +199,13 @@ class _Run:
         from lowres.training.objectives import Heads, Step, losses
 
         engine, recipe = self.engine, self.fit.recipe
-        ids, mask = (
-            torch.from_numpy(part).to(engine.device) for part in engine.tokens.pad([self.arrays[row] for row in rows])
-        )
+        arrays = [self.arrays[place] for place in self.windows.units(rows)]
+        ids, mask = (torch.from_numpy(part).to(engine.device) for part in engine.tokens.pad(arrays))
         with encoder.autocast(engine.device, engine.precision):
             if self.firsts is None:
                 vectors = encoder.pooled(self.adapted.model, ids, mask, engine.backbone.pooling, recipe.normalise)
+                if recipe.truncation == WINDOWS:
+                    vectors = over_windows(vectors, self.windows.sizes[rows])
             else:
                 firsts = [self.firsts[row] for row in rows]
                 vectors = encoder.word_vectors(self.adapted.model, ids, mask, firsts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,9 +69,12 @@ class MaskedRows:
         self._share, self._draw, self._mask = fit.objective.share, fit.draw, mask
         self._model, self._tokens, self._device, self._precision = model, tokens, device, precision
         self._names = [row for part in fit.parts for row in part.rows.ids]
-        pieces = [tokens.pieces(text, fit.recipe.max_length) for text in fit.texts]
-        self._texts = [(one.ids, np.array([word is not None for word in one.words], dtype=bool)) for one in pieces]
-        self._seen = np.zeros(len(pieces), dtype=int)
+        reading = fit.recipe.max_length, fit.recipe.truncation
+        self._texts = [
+            [(one.ids, np.array([word is not None for word in one.words], dtype=bool)) for one in pieces]
+            for pieces in (tokens.pieces(text, *reading) for text in fit.texts)
+        ]
+        self._seen = np.zeros(len(self._texts), dtype=int)
         self.held_out = np.flatnonzero(np.array([part.share == 0 for part in fit.parts])[fit.part_of])
 
     def loss(self, rows: Ids) -> Tensor:
@@ -90,13 +93,14 @@ class MaskedRows:
             for begin in range(0, len(self.held_out), BATCH):
                 rows = self.held_out[begin : begin + BATCH]
                 total += self._loss(rows, ["held out"] * len(rows), "sum").item()
-                count += sum(int((self._ask(row, "held out")[1] != UNASKED).sum()) for row in rows)
+                asked_of = (targets for row in rows for _, targets in self._ask(row, "held out"))
+                count += sum(int((targets != UNASKED).sum()) for targets in asked_of)
         return total / max(1, count)
 
     def _loss(self, rows: Ids, times: Sequence[int | str], reduction: str) -> Tensor:
         import torch
 
-        made = [self._ask(row, time) for row, time in zip(rows, times, strict=True)]
+        made = [one for row, time in zip(rows, times, strict=True) for one in self._ask(row, time)]
         ids, mask = self._tokens.pad([shown.astype(np.int32) for shown, _ in made])
         targets = np.full(ids.shape, UNASKED, dtype=np.int64)
         for row, (_, wanted) in enumerate(made):
@@ -107,8 +111,9 @@ class MaskedRows:
         chosen = moved[2] != UNASKED
         return torch.nn.functional.cross_entropy(logits[chosen].float(), moved[2][chosen], reduction=reduction)
 
-    def _ask(self, row: int, time: int | str) -> tuple[Ids, Ids]:
-        ids, words = self._texts[row]
-        name = (self._draw, self._names[row], time)
-        shown, targets = asked(ids % SECOND, words, self._share, self._mask, self._tokens.rows, *name)
-        return shown + (ids - ids % SECOND), targets
+    def _ask(self, row: int, time: int | str) -> Iterator[tuple[Ids, Ids]]:
+        """Of each sequence of a row."""
+        for window, (ids, words) in enumerate(self._texts[row]):
+            name = (self._draw, self._names[row], time, *([window] if window else []))
+            shown, targets = asked(ids % SECOND, words, self._share, self._mask, self._tokens.rows, *name)
+            yield shown + (ids - ids % SECOND), targets

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, cast
+
+from lowres.data.tokens import HEAD
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,18 @@ class Recipe:
     warmup: float = 0.1
     """Share of the steps in which the rate rises linearly; it then falls linearly to zero."""
     max_length: int = 128
-    """Tokens kept of a text; the rest is cut off and counted."""
+    """Tokens of a sequence; what is not read of a longer text is counted."""
     normalise: bool = True
     """Whether the pooled vector of a text is scaled to length 1 before the head; vectors of words never are."""
+    truncation: str = HEAD
+    """What is read of a text with more tokens than ``max_length``: a name of ``lowres.data.tokens.TRUNCATIONS``."""
+
+    def spec(self) -> dict[str, Any]:
+        """Its fields as they enter a hash: ``truncation`` only where it is not ``head``."""
+        whole = asdict(self)
+        if self.truncation == HEAD:
+            del whole["truncation"]
+        return whole
 
     def steps(self, rows: int) -> int:
         """Optimiser steps for a fit of so many rows."""

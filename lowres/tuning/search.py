@@ -96,7 +96,7 @@ class Search:
             SCHEMA,
             [how.task.name, how.task.metric, list(how.task.labels), how.read(), how.known],
             [list(how.sources), list(how.targets), how.shots, how.draws, how.by, how.folds, how.row_cap],
-            [list(self.methods), config.adapter, settings.as_dict(config.lora), settings.as_dict(config.recipe)],
+            [list(self.methods), config.adapter, settings.as_dict(config.lora), config.recipe.spec()],
             config.method.changed(),
             asdict(self.environment),
             {method: [(d.path, d.low, d.high, d.choices) for d in space] for method, space in self.spaces.items()},

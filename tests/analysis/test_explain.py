@@ -165,7 +165,7 @@ def test_words_of_several_tokens_are_one(tmp_path: Path, encoder: Path) -> None:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     made.save(str(tmp_path / "tokenizer.json"))
-    pieces = Tokens(tmp_path / "tokenizer.json", 0, len(letters)).pieces("Good plot", 24)
+    (pieces,) = Tokens(tmp_path / "tokenizer.json", 0, len(letters)).pieces("Good plot", 24)
     assert pieces.words == (None, 0, 0, 0, 0, 1, 1, 1, 1, None)
-    merged = explaining._merged("Good plot", pieces, np.array([9.0, 1, 2, 3, 4, 0.5, 0, 0, -1, 9]))
+    merged = explaining._merged("Good plot", [pieces], [np.array([9.0, 1, 2, 3, 4, 0.5, 0, 0, -1, 9])])
     assert merged == (explaining.WordWeight("Good", 10.0), explaining.WordWeight("plot", -0.5))

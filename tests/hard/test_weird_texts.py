@@ -236,7 +236,7 @@ def test_normalising_is_steady(text: str) -> None:
 def test_every_text_becomes_tokens(name: str, backbone: Backbone) -> None:
     text, known = (WEIRD | LONE)[name], backbone.tokens()
     (ids,) = known.encode([text], 24)
-    pieces = known.pieces(text, 24)
+    (pieces,) = known.pieces(text, 24)
     assert 2 <= len(ids) <= 24
     assert (ids[0], ids[-1]) == (2, 3)
     assert pieces.ids.tolist() == ids.tolist()

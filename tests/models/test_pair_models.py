@@ -71,7 +71,7 @@ def test_tokens_are_those_of_transformers(
         assert array.dtype == np.int32
         assert list(array % SECOND) == wanted["input_ids"]
         assert list(array // SECOND) == wanted["token_type_ids"]
-        assert np.array_equal(tokens.pieces(join_pair(*pair), longest).ids, array)
+        assert np.array_equal(tokens.pieces(join_pair(*pair), longest)[0].ids, array)
         assert len(array) <= longest
     for text, array in zip(SINGLES, tokens.encode(SINGLES, longest), strict=True):
         assert list(array) == coded(folder, (text,), longest)["input_ids"]
@@ -89,11 +89,11 @@ def own_models() -> Path | None:
 
 def test_pieces_point_into_the_whole_row(found: dict[str, Backbone]) -> None:
     row = join_pair("the box", "was the box good")
-    pieces = found["bert"].tokens().pieces(row, 24)
+    (pieces,) = found["bert"].tokens().pieces(row, 24)
     assert [row[begin:end] for begin, end in pieces.spans] == ["", "the", "box", "", "was", "the", "box", "good", ""]
     assert pieces.words == (None, 0, 1, None, 2, 3, 4, 5, None)
     assert not pieces.cut
-    assert found["bert"].tokens().pieces(row, 7).cut
+    assert found["bert"].tokens().pieces(row, 7)[0].cut
 
 
 def plain(backbone: Backbone, pair: tuple[str, ...]) -> torch.Tensor:

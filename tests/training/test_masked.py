@@ -106,7 +106,7 @@ def test_the_held_out_loss_is_what_plain_transformers_gives(headed: dict[str, Ba
         model.eval()
         total, count = 0.0, 0
         for row, text in zip(fit.parts[1].rows.ids, fit.parts[1].rows.texts, strict=True):
-            pieces = backbone.tokens().pieces(text, 24)
+            (pieces,) = backbone.tokens().pieces(text, 24)
             words = np.array([word is not None for word in pieces.words])
             ids, targets = asked(pieces.ids, words, 0.15, 4, backbone.vocabulary, 0, row, "held out")
             places = np.flatnonzero(targets != UNASKED)
