@@ -158,7 +158,7 @@ class TestEngines:
         said = loop.predict(fit, one, texts)
         assert packed.predict(fit, other, texts) == pytest.approx(said, abs=1e-4)
         head = replace(fit, recipe=replace(fit.recipe, truncation="head"))
-        assert np.abs(said - loop.predict(head, one, texts)).max() > 1e-3
+        assert np.abs(said - loop.predict(head, one, texts)).max() > 5e-4
 
     @pytest.mark.parametrize("objective", [Contrastive(), Coral()])
     def test_other_objectives_see_one_vector_a_text(self, objective: Contrastive | Coral, backbone: Backbone) -> None:
