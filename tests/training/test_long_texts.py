@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lowres import seeds
 from lowres.data.rows import Rows
 from lowres.data.tokens import MOST_WINDOWS, TRUNCATIONS, Tokens, overlap, tokens_read
+from lowres.kinds import join_words
 from lowres.models import lm_head
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.training import closed_form, fleet
@@ -168,6 +169,16 @@ class TestEngines:
         loop, packed = (
             one.features(list(rows.texts), fit.recipe, (fit, trained(one, fit))) for one in engines_of(backbone)
         )
+        assert packed == pytest.approx(loop, abs=1e-4)
+
+    @pytest.mark.parametrize("kind", ["multilabel", "regression"])
+    def test_other_kinds_of_single_texts(self, kind: str, backbone: Backbone) -> None:
+        own = told_at_the_end(24)
+        labels = [f"{label == 'positive':d}" if kind == "regression" else join_words([label]) for label in own.labels]
+        rows = replace(own, kind=kind, labels=tuple(labels))
+        fit = fit_of(rows, "windows", labels=("0", "1") if kind == "regression" else LABELS)
+        loop, packed = (one.predict(fit, trained(one, fit), list(own.texts)) for one in engines_of(backbone))
+        assert loop.shape == (24, fit.outputs)
         assert packed == pytest.approx(loop, abs=1e-4)
 
     def test_fits_that_cut_differently_train_side_by_side(self, backbone: Backbone) -> None:
