@@ -206,7 +206,7 @@ def tasks_check(
     for line in task.notes:
         say(line)
     if not json:
-        _show_counts(task, check_counts(task), backbone, recipe)
+        _show_counts(task, check_counts(task), backbone if recipe or not noise else None, recipe)
     if noise:
         _show_noise(task, backbone or "minilm", json, out)
 
