@@ -96,7 +96,7 @@ def _paired(number: int, given: object) -> str:
 def _listed(number: int, given: object) -> str:
     if isinstance(given, str) and is_words(given):
         return given
-    if isinstance(given, tuple | list) and given and all(isinstance(word, str) for word in given):
+    if isinstance(given, tuple | list) and any(given) and all(isinstance(word, str) for word in given):
         return join_words(given)
     raise UserError(f"item {number} is no list of words", got=type(given).__name__, expected='["a", "word", "each"]')
 
@@ -108,7 +108,7 @@ def _single(number: int, given: object) -> str:
 
 
 def join_words(words: Iterable[str]) -> str:
-    """Words, or the tags of words, or labels, as one string; none at all is ``WORD`` alone."""
+    """Words, or the tags of words, or labels, as one string; none at all is ``WORD`` alone, as a single empty word would be."""
     return "".join(f"{WORD}{cleaned(word)}" for word in words) or WORD
 
 

@@ -257,6 +257,7 @@ class Study:
     def _unlabelled(self, texts: Sequence[Given] | None, name: str) -> list[Rows]:
         """What is forecast for: these texts, or the test texts of the targets."""
         task, config = self.task, self.config
+        task.check_single("a forecast")
         if texts is not None:
             if name in task.domains:
                 raise UserError(f"the texts cannot be called {name}", got="a domain of the task")
@@ -513,6 +514,10 @@ def answers(
     """
     if rows.kind != model.kind:
         raise UserError("the adapter was made for another kind of task", got=rows.kind, expected=model.kind)
+    if KINDS[rows.kind].answer == "value" and labels and tuple(labels) != model.labels:
+        raise UserError(
+            "the adapter was made for another scale", got=" to ".join(labels), expected=" to ".join(model.labels)
+        )
     own = set(rows.by_label()) if KINDS[rows.kind].answer != "value" else set[str]()
     known = tuple(labels) if set(model.labels) <= set(labels) and set(model.labels) & own else model.labels
     unknown = sorted(own - set(known))

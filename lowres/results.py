@@ -89,8 +89,8 @@ class StudyResult:
         return pd.json_normalize(self.records)
 
     def best(self, target: str, *, shots: int, source: str | None = None) -> Classifier:
-        """The recommended model for a target, draw 0: ``source-then-target``, or of the methods studied ``joint``, or
-        ``target-only``; at 0 shots ``source-only``.
+        """The recommended model for a target, draw 0: of the methods studied the first of ``RECOMMENDED``
+        (``lowres.methods.catalogue``); at 0 shots ``source-only``.
 
         The rule looks at no target test row. With several sources the first of the study is taken unless one is named.
         """

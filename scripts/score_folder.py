@@ -43,6 +43,7 @@ from lowres.report.csv import csv_table
 from lowres.report.markdown import markdown_table
 from lowres.report.tables import Table, estimate
 from lowres.results import write_text
+from lowres.scoring.metrics import find_metric
 from lowres.stats.variance import block, group_sums, interval
 from lowres.study.config import build_config
 from lowres.study.plan import Plan
@@ -148,12 +149,13 @@ def find_adapters(top: Path) -> tuple[list[Path], list[Path]]:
 
 def score(shelf: Shelf, folder: Path, domains: Mapping[str, Rows]) -> Scored:
     """One adapter on every domain."""
-    model, metric = shelf.load(folder), shelf.task.measure
+    model = shelf.load(folder)
     texts = shelf.trained_on(folder, model.about)
     scores, seen = dict[str, Estimate](), dict[str, int | None]()
     for name, rows in domains.items():
-        _, groups = np.unique(np.array(rows.groups), return_inverse=True)
-        targets, said, _ = answers(model, rows)
+        _, groups = np.unique(rows.unit_groups, return_inverse=True)
+        targets, said, known = answers(model, rows, shelf.task.labels)
+        metric = find_metric(shelf.task.metric, rows.kind, known)
         sums = group_sums(metric.statistics(targets, said), groups)
         scores[name] = estimate_of(interval([block(sums[None], metric.value)], bounds=metric.bounds))
         seen[name] = None if texts is None else sum(normalise(text) in texts for text in rows.texts)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lowres.data.encodings import whole
 from lowres.data.tokens import Pieces
 from lowres.errors import UserError, unknown_name
-from lowres.kinds import PAIR, Given, readable, rows_of
+from lowres.kinds import KINDS, PAIR, Given, readable, rows_of
 from lowres.models import encoder
 from lowres.models.classifier import Classifier
 from lowres.models.pooling import pool
@@ -79,8 +79,13 @@ def explain(model: Classifier, texts: Sequence[Given], label: str | None = None)
     of the text; marks of the tokenizer and positions stay.
 
     Raises:
-        UserError: An unknown label, an empty text, not the texts the model reads, or Captum is not installed.
+        UserError: A model of another kind, an unknown label, an empty text, not the texts the model reads, or Captum is not installed.
     """
+    if not KINDS[model.kind].single:
+        raise UserError(
+            "what words add is told of models with one label a text",
+            got=f"a model of kind {model.kind}: {KINDS[model.kind].title}",
+        )
     if label is not None and label not in model.labels:
         raise unknown_name("label", label, model.labels)
     rows = rows_of(model.kind, texts)

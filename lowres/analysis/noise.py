@@ -227,7 +227,8 @@ def _everywhere(
     by_domain, begin = {}, 0
     for name, one in seen.items():
         own = found[begin : begin + len(one.rows), [task.labels.index(label) for label in one.labels]]
-        by_domain[name], begin = own / own.sum(axis=1, keepdims=True), begin + len(one.rows)
+        by_domain[name] = own / np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
+        begin += len(one.rows)
     return by_domain
 
 

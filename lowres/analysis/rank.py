@@ -41,8 +41,9 @@ def rank(
     """The best first. Looks at training rows only, the first ``rows`` of draw 0 of each domain that has some.
 
     Raises:
-        UserError: No domain has training rows of two classes.
+        UserError: Another kind of task, or no domain has training rows of two classes.
     """
+    task.check_single("a ranking of backbones")
     parts = {
         name: splits.cap(task.name, domain.train, rows, 0) for name, domain in task.domains.items() if len(domain.train)
     }

@@ -93,7 +93,7 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
     left_out += Counter(raw.domain for raw in raws if raw.domain not in domains)
     raws = [raw for raw in raws if raw.domain in domains]
     if spec.range is not None:
-        labels = tuple(f"{end:g}" for end in spec.range)
+        labels = tuple(f"{end:.15g}" for end in spec.range)
     elif is_structured(spec):
         labels = _names("label", spec.labels, (one for label in {raw.label for raw in raws} for one in words_of(label)))
         _check_parts(raws, labels)
@@ -191,11 +191,11 @@ def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
 def _words(table: Table, column: str, labels: Sequence[str], times: int) -> list[str]:
     rows = table.lists(column)
     for line, words, tags in zip(table.lines, rows, map(words_of, labels), strict=True):
-        if len(words) != len(tags) or not words or not all(tags):
+        if len(words) != len(tags) or not any(words) or not all(tags):
             raise DataError(
                 f"{table.name}, line {line}: words and tags do not match",
                 got=f"{len(words)} words, {len(tags)} tags" + ("" if all(tags) else ", an empty one among them"),
-                expected="one tag for each word, and at least one word",
+                expected="one tag for each word, and at least one word that is not empty",
             )
     return [join_words(unescape(word, times) if times else word for word in words) for words in rows]
 

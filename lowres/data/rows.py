@@ -126,7 +126,10 @@ class Rows:
             words_of(label) if label else [labels[0]] * size
             for label, size in zip(self.labels, self.sizes, strict=True)
         )
-        return np.array([position[tag] for row in tags for tag in row], dtype=np.int64)
+        made = np.array([position[tag] for row in tags for tag in row], dtype=np.int64)
+        if len(made) != self.units:
+            raise ValueError(f"{self.units} words, {len(made)} tags")
+        return made
 
 
 def unit_sizes(texts: Sequence[str]) -> Positions:

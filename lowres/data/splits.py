@@ -96,7 +96,16 @@ def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
 def _counted(task: str, train: Rows, k: int, draw: int) -> tuple[int, ...]:
     """Positions of the rows of a budget, where a row has no single class."""
     order, types = permutation(task, train, draw), _types(train)
-    return tuple(_covering(types, order, k)) if any(types) else tuple(order[:k].tolist())
+    if any(types):
+        return tuple(_covering(types, order, k))
+    if len(train) < k:
+        raise UserError(
+            f"domain {train.domain!r} has too few train rows for {k} shots",
+            got=f"{len(train)} rows",
+            expected=f"at least {k}",
+            hint=f"ask for at most {len(train)} shots",
+        )
+    return tuple(order[:k].tolist())
 
 
 @lru_cache(maxsize=64)
@@ -115,7 +124,9 @@ def _covering(types: Sequence[Counter[str]], order: Positions, k: int) -> list[i
     Level by level, in each the rarest type first, the next row along the order with that type is taken; first one that
     brings no type above twice the level.
     """
-    totals = sum(types, Counter[str]())
+    totals = Counter[str]()
+    for held_by in types:
+        totals.update(held_by)
     having = {one: [int(row) for row in order if one in types[row]] for one in totals}
     held: Counter[str] = Counter()
     chosen: dict[int, None] = {}

@@ -277,12 +277,17 @@ def _conll(stream: Iterable[str], name: str, form: TableFormat, size: int | None
     lines: list[int] = []
     words: list[list[str]] = []
     begin = width = 0
+    tabs: bool | None = None
     for number, line in itertools.chain(enumerate(stream, start=1), [(0, "")]):
         line = line.rstrip("\r\n")
-        if number and (number <= form.skip_lines or line.startswith(("-DOCSTART-", "# "))):
+        comment = line.startswith("# ") and not words and "\t" not in line
+        if comment and tabs is False:  # without tabs between fields only their number tells a comment from a word
+            comment = len(line.split()) != width
+        if number and (number <= form.skip_lines or line.startswith("-DOCSTART-") or comment):
             continue
         if line.strip(" \t"):
             cells = line.split("\t") if "\t" in line else line.split()
+            tabs = "\t" in line if tabs is None else tabs
             width = width or len(cells)
             if len(cells) != width or width < 2 or (form.header and len(form.header) != width):
                 raise DataError(

@@ -119,6 +119,18 @@ class Task:
         """The same of one domain."""
         return len(self.labels_in(domain)) if KINDS[self.kind].single else 1
 
+    def check_single(self, what: str) -> None:
+        """Refuses what is for one label a text.
+
+        Raises:
+            UserError: A task of another kind.
+        """
+        if not KINDS[self.kind].single:
+            raise UserError(
+                f"{what} is for tasks with one label a text",
+                got=f"{self.name} of type {self.kind}: {KINDS[self.kind].title}",
+            )
+
     def check(self) -> None:
         """Raises what ``measure`` raises, before anything else is done."""
         _ = self.measure

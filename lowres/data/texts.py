@@ -189,7 +189,7 @@ def _row(number: int, values: Sequence[Any]) -> Item:
     """A row of one text, of two, or of a list of words."""
     if len(values) == 1 and isinstance(values[0], list) and all(isinstance(word, str) for word in values[0]):
         broken = any(_BROKEN.search(word) for word in values[0])
-        fault = "not UTF-8" if broken else None if values[0] else "empty"
+        fault = "not UTF-8" if broken else None if any(values[0]) else "empty"
         return number, "" if fault else join_words(values[0]), fault or LISTED
     fault = next((found for value in values if (found := _fault(value))), None)
     if fault is not None:

@@ -107,7 +107,8 @@ class Classifier:
         tokenizer: Folder of the tokenizer's files.
         about: Task, training and measured scores, for the model card.
         counted: Its right answers by confidence, where it can say when to abstain.
-        kind: A name of ``lowres.kinds.KINDS``. A model of kind ``pair`` reads tuples of two texts, others texts.
+        kind: A name of ``lowres.kinds.KINDS``. A model of kind ``pair`` reads tuples of two texts, one of ``tokens`` lists of words,
+            others texts.
         truncation: What is read of a text with more tokens, a name of ``lowres.data.tokens.TRUNCATIONS``.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.

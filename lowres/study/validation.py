@@ -20,7 +20,7 @@ from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.data.tokens import check_truncation
 from lowres.errors import FitError, UserError, unknown_name
-from lowres.kinds import KINDS
+from lowres.kinds import KINDS, words_of
 from lowres.methods.catalogue import find_method
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.stats.variance import Block, Floats, Quantity, block, combine, group_sums
@@ -236,7 +236,7 @@ def recalled(
 
 
 def folds(rows: Rows, count: int, *name: object) -> list[Rows]:
-    """Parts of few rows with about the same number of each label; rows of a group stay together.
+    """Parts of few rows with about the same number of each label, tag or type; rows of a group stay together.
 
     Raises:
         UserError: The groups leave a part empty, or all rows of a class in one part.
@@ -246,10 +246,12 @@ def folds(rows: Rows, count: int, *name: object) -> list[Rows]:
         members.setdefault(group, []).append(place)
     groups = list(members)
     turns = [groups[place] for place in seeds.order(groups, *name)]
+    single = KINDS[rows.kind].single
+    held_by = [Counter([label]) if single else Counter(words_of(label)) for label in rows.labels]
     held: list[list[int]] = [[] for _ in range(count)]
     labels: list[Counter[str]] = [Counter() for _ in range(count)]
     for group in sorted(turns, key=lambda one: -len(members[one])):
-        own = Counter(rows.labels[place] for place in members[group])
+        own = sum((held_by[place] for place in members[group]), Counter[str]())
         at = min(
             range(count),
             key=lambda part: (sum(labels[part][label] * n for label, n in own.items()), len(held[part]), part),
@@ -257,7 +259,7 @@ def folds(rows: Rows, count: int, *name: object) -> list[Rows]:
         held[at] += members[group]
         labels[at] += own
     whole = Counter(rows.labels)
-    if not all(held) or any(part[label] == whole[label] for part in labels for label in part):
+    if not all(held) or (single and any(part[label] == whole[label] for part in labels for label in part)):
         raise UserError(
             f"the shots of {rows.domain} cannot be cut into {count} folds",
             got=f"{len(groups)} groups in {len(rows)} rows",

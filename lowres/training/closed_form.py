@@ -104,8 +104,10 @@ def _most_frequent(fit: Fit) -> tuple[dict[str, npt.NDArray[np.float32]], tuple[
         counts = np.bincount(fit.targets.astype(np.int64), weights=fit.unit_weights, minlength=len(fit.labels))
         shares = counts / counts.sum()
     else:
-        means = np.average(fit.targets.reshape(-1, fit.outputs), axis=0, weights=fit.unit_weights)
-        shares = answers(np.log(means / (1 - means))[None], KINDS[fit.kind].answer, fit.labels)[0]
+        shares = np.average(fit.targets.reshape(-1, fit.outputs), axis=0, weights=fit.unit_weights)
+    if KINDS[fit.kind].answer == "value":
+        low, high = map(float, fit.labels)
+        return {"frequencies": (low + (high - low) * shares).astype(np.float32)}, ()
     seen = int((shares > 0).sum())
     return {"frequencies": shares.astype(np.float32)}, (
         Check("saw every class", seen == fit.outputs, float(seen), f"= {fit.outputs}"),

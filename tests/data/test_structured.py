@@ -17,9 +17,10 @@ from lowres.data.rows import Rows
 from lowres.data.spec import parse_spec
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import LOST
-from lowres.errors import DataError
+from lowres.errors import DataError, UserError
 from lowres.kinds import entities, join_words, words_of
 from lowres.models.backbone import Backbone
+from lowres.study.validation import folds
 
 SOURCE = {"kind": "files", "parts": [{"path": "rows.jsonl"}]}
 
@@ -67,6 +68,7 @@ def test_types_are_renamed_and_taken_out(tmp_path: Path) -> None:
     [
         ({"tokens": ["a", "b"], "tags": ["O"]}, "2 words, 1 tags"),
         ({"tokens": [], "tags": []}, "0 words"),
+        ({"tokens": [""], "tags": ["O"]}, "not empty"),
         ({"tokens": ["a", "b"], "tags": ["O", " "]}, "empty one"),
         ({"tokens": "a b", "tags": ["O", "O"]}, "list of texts"),
         ({"tokens": [["a"]], "tags": ["O"]}, "list of texts"),
@@ -94,6 +96,11 @@ def test_conll(tmp_path: Path) -> None:
     rows = load_task(tmp_path / "own.yaml").domains["a"].test
     assert [words_of(text) for text in rows.texts] == [["Eve", "sat"], ["here"]]
     assert [words_of(label) for label in rows.labels] == [["B-per", "O"], ["O"]]
+    (tmp_path / "a.test.txt").write_text(
+        "# newdoc\n# O\nAda B-per\n# O\n\n# two words more\nBob B-per\n", encoding="utf-8"
+    )
+    rows = load_task(tmp_path / "own.yaml").domains["a"].test
+    assert [words_of(text) for text in rows.texts] == [["Ada", "#"], ["Bob"]]
     (tmp_path / "a.test.txt").write_text("Eve\tB-per\nsat\tO\tX\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 2: wrong number of fields"):
         load_task(tmp_path / "own.yaml")
@@ -129,6 +136,8 @@ def test_numbers(tmp_path: Path) -> None:
     assert (task.labels, task.metric, task.counted) == (("0", "5"), "spearman", 1)
     assert train.targets(task.labels) == pytest.approx([float(label) / 5 for label in train.labels])
     assert len(splits.shots(task.name, train, 7, 0)) == 7
+    with pytest.raises(UserError, match="at most"):
+        splits.shots(task.name, train, len(train) + 1, 0)
     with pytest.raises(DataError, match="no number of the scale"):
         task_of(tmp_path, [*rows, {"text": "x", "label": 5.5, "domain": "a"}], type="regression", range=[0, 5])
 
@@ -168,6 +177,15 @@ def test_shots_of_entities() -> None:
         assert _counts(chosen)["loc"] <= 2 * k
     assert [set(one.ids) < set(other.ids) for one, other in itertools.pairwise(held)] == [True, True]
     assert splits.shots("own", rows, 2, 3).ids == held[1].ids != splits.shots("own", rows, 2, 4).ids
+
+
+@pytest.mark.parametrize("kind", ["tokens", "multilabel"])
+def test_folds_of_rows_with_several_labels(kind: str) -> None:
+    rows = _tagged([["B-per", "O", "O"], ["B-loc", "O"], ["B-per", "B-loc"], ["O"]] * 3)
+    rows = rows if kind == "tokens" else Rows("a", rows.ids, ["text"] * len(rows), rows.labels, rows.ids, kind)
+    held = folds(rows, 3, "folds", 0)
+    assert sorted(row for part in held for row in part.ids) == sorted(rows.ids)
+    assert all(2 <= len(part) <= 6 for part in held)
 
 
 def test_a_rare_type_gives_all_it_has() -> None:

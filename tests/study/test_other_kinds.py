@@ -14,10 +14,13 @@ import yaml
 from typer.testing import CliRunner
 
 import lowres
+import lowres.library
 from lowres import seeds
+from lowres.analysis.explain import explain
 from lowres.cli.main import app
 from lowres.data.task import load_task
 from lowres.errors import UserError
+from lowres.library import score
 from lowres.methods.catalogue import METHODS
 from lowres.models.classifier import Classifier
 from lowres.report.tables import metric_name
@@ -157,13 +160,30 @@ def test_evaluate_scores_as_the_study_does(finished: tuple[str, Path, Any], file
     kind, folder, _ = finished
     model: Classifier = lowres.load(folder / "out/best/film-4")
     task = load_task(files[kind])
-    from lowres.library import score
-
     own = score(model, task.domains["film"].test)[task.metric]
     assert own == pytest.approx(model.about["scores"][0]["value"], abs=1e-6)
     other = load_task(files["multilabel" if kind == "tokens" else "tokens"]).domains["film"].test
     with pytest.raises(UserError, match="another kind"):
         score(model, other)
+
+
+def test_what_is_for_one_label_a_text_is_refused(
+    finished: tuple[str, Path, Any], files: dict[str, Path], encoder: Path, tmp_path: Path
+) -> None:
+    kind, folder, _ = finished
+    with pytest.raises(UserError, match="a forecast is for tasks with one label a text"):
+        study(files[kind], encoder, tmp_path).forecast()
+    with pytest.raises(UserError, match="a ranking of backbones is for"):
+        lowres.library.rank_backbones(files[kind], [str(encoder)])
+    with pytest.raises(UserError, match="one label a text"):
+        explain(lowres.load(folder / "out/best/film-4"), EXAMPLES[kind])
+
+
+def test_a_model_of_another_scale(files: dict[str, Path], encoder: Path, tmp_path: Path) -> None:
+    model = study(files["regression"], encoder, tmp_path).fit(on="film", shots=4)
+    rows = load_task(files["regression"]).domains["film"].test
+    with pytest.raises(UserError, match="another scale"):
+        score(model, rows, ("0", "5"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
