@@ -9,6 +9,7 @@ import pytest
 from lowres.data.leaks import Finding
 from lowres.data.task import Task, load_task
 from lowres.errors import DataError
+from lowres.kinds import join_pair
 from tests.conftest import write_table
 
 Row = dict[str, str]
@@ -110,6 +111,14 @@ def test_bands_name_them(tmp_path: Path) -> None:
     task = loaded(tmp_path, [*content, *outer("much", label="99")], file + "out_of_scope: odd\n")
     assert task.outside is not None
     assert list(task.outside.texts) == ["much"]
+
+
+def test_pairs_of_texts_have_them_too(tmp_path: Path) -> None:
+    file = FILE + SCOPE + "type: pair\ncolumns: {pair: second}\n"
+    content = [row | {"second": "so it is"} for row in [*rows(), *outer("who knows")]]
+    task = loaded(tmp_path, content, file)
+    assert task.outside is not None
+    assert (list(task.outside.texts), task.outside.kind) == ([join_pair("who knows", "so it is")], "pair")
 
 
 @pytest.mark.parametrize(
