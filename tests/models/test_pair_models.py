@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import lowres
+from lowres.data.encodings import whole
 from lowres.data.task import Task
 from lowres.data.tokens import SECOND
 from lowres.errors import UserError
@@ -51,7 +52,7 @@ def found(encoders: dict[str, Path]) -> dict[str, Backbone]:
 def coded(folder: Path, pair: tuple[str, str] | tuple[str], longest: int) -> Any:
     from transformers import AutoTokenizer
 
-    clean = [text.encode("utf-8", "replace").decode() for text in pair]
+    clean = map(whole, pair)
     return AutoTokenizer.from_pretrained(folder)(
         *clean, truncation=True, max_length=longest, return_token_type_ids=True
     )
