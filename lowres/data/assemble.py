@@ -17,8 +17,10 @@ from lowres.data.rows import Rows
 from lowres.data.sources import Piece, cache_dir
 from lowres.data.spec import TaskSpec
 from lowres.data.tables import Table, read_tables, unescape
+from lowres.data.tagged import tagged
 from lowres.errors import DataError, nearest
 from lowres.kinds import MARKS, cleaned, join_pair, join_words, words_of
+from lowres.settings import shown
 
 SPLITS: Final = {
     "train": "train",
@@ -114,10 +116,9 @@ def assemble(spec: TaskSpec, pieces: Iterable[Piece], wanted: Collection[str] = 
 
 def _rows_of(spec: TaskSpec, piece: Piece, table: Table, store: TextStore) -> tuple[list[Raw], Counter[str]]:
     columns = spec.columns
-    raw_labels = _labels(spec, table)
+    raw_labels, texts = tagged(spec, table) if spec.type == "tokens" else (_labels(spec, table), _texts(spec, table))
     meaning = _meaning(spec, table)
     domains = _domains(spec, piece, table)
-    texts = _texts(spec, table, raw_labels)
     ids = _optional(table, columns.id)
     splits = [piece.split] * len(table) if piece.split else _splits(table, columns.split)
     if not is_structured(spec):
@@ -162,23 +163,20 @@ def is_structured(spec: TaskSpec) -> bool:
 def _labels(spec: TaskSpec, table: Table) -> list[str]:
     """What the label column says of each row, several labels joined."""
     columns = spec.columns
-    if spec.type == "tokens" or (spec.type == "multilabel" and columns.label_separator is None):
-        rows = table.lists(columns.label)
-    elif spec.type == "multilabel":
-        rows = [value.split(columns.label_separator) for value in table.column(columns.label, "--label-column")]
-    else:
+    if spec.type != "multilabel":
         return [label.strip() for label in table.column(columns.label, "--label-column")]
+    if columns.label_separator is None:
+        rows = table.lists(columns.label)
+    else:
+        rows = [value.split(columns.label_separator) for value in table.column(columns.label, "--label-column")]
     rows = [[label.strip() for label in labels] for labels in rows]
-    if spec.type == "multilabel":  # in one order, so that the same labels are the same string
-        return [join_words(sorted({label for label in labels if label})) for labels in rows]
-    return [join_words(tags) for tags in rows]
+    # in one order, so that the same labels are the same string
+    return [join_words(sorted({label for label in labels if label})) for labels in rows]
 
 
-def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
+def _texts(spec: TaskSpec, table: Table) -> list[str]:
     """The text of each row, of one column or of two that are a pair, HTML entities decoded as often as the task says."""
     times, columns = spec.table.unescape_html, spec.columns
-    if spec.type == "tokens":
-        return _words(table, columns.text, labels, times)
     first = [cleaned(unescape(text, times)) for text in table.column(columns.text, "--text-column")]
     if columns.pair is None:
         return first
@@ -186,18 +184,6 @@ def _texts(spec: TaskSpec, table: Table, labels: Sequence[str]) -> list[str]:
     _refuse_empty(table, "text", first)
     _refuse_empty(table, "second text", second)
     return list(map(join_pair, first, second))
-
-
-def _words(table: Table, column: str, labels: Sequence[str], times: int) -> list[str]:
-    rows = table.lists(column)
-    for line, words, tags in zip(table.lines, rows, map(words_of, labels), strict=True):
-        if len(words) != len(tags) or not any(words) or not all(tags):
-            raise DataError(
-                f"{table.name}, line {line}: words and tags do not match",
-                got=f"{len(words)} words, {len(tags)} tags" + ("" if all(tags) else ", an empty one among them"),
-                expected="one tag for each word, and at least one word that is not empty",
-            )
-    return [join_words(unescape(word, times) if times else word for word in words) for words in rows]
 
 
 def _meaning(spec: TaskSpec, table: Table) -> Callable[[str, int, str | None], tuple[str, str | None] | None]:
@@ -268,8 +254,22 @@ def _domains(spec: TaskSpec, piece: Piece, table: Table) -> list[str | None]:
         return [piece.domain] * len(table)
     if any(meaning.domain for meaning in spec.values.values()):
         return [None] * len(table)
-    column = spec.columns.domain
-    return [name.strip() for name in table.column(column, "--domain-column")]
+    columns = spec.columns
+    names = [name.strip() for name in table.column(columns.domain, "--domain-column")]
+    if columns.domain_pattern is None:
+        return [*names]
+    places = (f"{table.name}, line {line}" for line in table.lines)
+    return [_domain_in(name, columns.domain_pattern, where) for name, where in zip(names, places, strict=True)]
+
+
+def _domain_in(value: str, pattern: str, where: str) -> str:
+    match = re.search(pattern, value)
+    name = (match.group(1) or "").strip() if match else ""
+    if not name:
+        raise DataError(
+            f"{where}: no domain is found", got=shown(value), expected=f"what domain_pattern matches: {pattern}"
+        )
+    return name
 
 
 def _optional(table: Table, column: str) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from lowres.data.spec import HubSource
+from lowres.data.spec import HubPart, HubSource
 from lowres.errors import DataError, FetchError, LowresError, unknown_name
 
 FORMATS: Final = ("parquet", "json", "csv", "arrow")
@@ -29,8 +29,8 @@ _REASONS: Final = {
 
 
 @contextmanager
-def splits(source: HubSource, folder: Path, cache: Path) -> Iterator[Callable[[str | None, str], Path]]:
-    """A function from config and split to the file of its rows; those of a folder last as long as the block.
+def splits(source: HubSource, folder: Path, cache: Path) -> Iterator[Callable[[HubPart], Path]]:
+    """A function from a part to the file of its rows; those of a folder last as long as the block.
 
     Args:
         source: The section of the task file.
@@ -38,7 +38,7 @@ def splits(source: HubSource, folder: Path, cache: Path) -> Iterator[Callable[[s
         cache: Where datasets are kept.
 
     Raises:
-        DataError: No such config or split, or no data files; raised by the function.
+        DataError: No such config, folder or split, or no data files; raised by the function.
         FetchError: The hub cannot be reached, or does not have it; raised by the function.
     """
     try:
@@ -49,27 +49,33 @@ def splits(source: HubSource, folder: Path, cache: Path) -> Iterator[Callable[[s
     with place as draft:
         kept = Path(draft) / "kept" if source.local else cache / source.dataset / str(source.revision)
 
-        def path_of(config: str | None, split: str) -> Path:
-            path = kept / (config or "default") / f"{split}.parquet"
+        def place_of(part: HubPart) -> Path:
+            within = source.folder_of(part)
+            return kept / (f"folder={within}" if within else source.config_of(part) or "default")
+
+        def path_of(part: HubPart) -> Path:
+            place = place_of(part)
+            path = place / f"{part.hub_split}.parquet"
             if not path.is_file():
-                wanted = {part.hub_split for part in source.parts if (part.config or source.config) == config}
-                _load(source, folder, config, sorted(wanted), Path(draft), path.parent)
+                wanted = {other.hub_split for other in source.parts if place_of(other) == place}
+                _load(source, folder, part, sorted(wanted), Path(draft), place)
             return path
 
         yield path_of
 
 
-def _load(source: HubSource, folder: Path, config: str | None, wanted: Sequence[str], draft: Path, kept: Path) -> None:
-    """Write the wanted splits of one config into a folder."""
+def _load(source: HubSource, folder: Path, part: HubPart, wanted: Sequence[str], draft: Path, kept: Path) -> None:
+    """Write the wanted splits of the config, or of the folder inside the dataset, that a part names into a folder."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    what = f"dataset {source.dataset}" + (f", config {config}" if config else "")
+    config, within = source.config_of(part), source.folder_of(part)
+    what = f"dataset {source.dataset}" + (f", config {config}" if config else f", folder {within}" if within else "")
     place = _folder(source, folder) if source.local else _on_hub(source)
     import datasets
 
     try:
         with _no_bars():
             builder = datasets.load_dataset_builder(
-                place, config, revision=source.revision, cache_dir=str(draft / "datasets")
+                place, config, data_dir=within, revision=source.revision, cache_dir=str(draft / "datasets")
             )
             _check_format(what, builder)
             builder.download_and_prepare()
@@ -136,19 +142,22 @@ def _check_format(what: str, builder: Any) -> None:
 
 
 def _write(dataset: Any, path: Path) -> None:
-    """The plain columns of a split as Parquet, class labels by name."""
+    """The plain columns of a split, and lists of what is plain, as Parquet, class labels by name."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kinds = dataset.features
-    plain = [name for name, kind in kinds.items() if isinstance(kind, (datasets.Value, datasets.ClassLabel))]
+    lists = (datasets.List, datasets.LargeList)
+    inner = {name: kind.feature if isinstance(kind, lists) else kind for name, kind in kinds.items()}
+    plain = [name for name, kind in inner.items() if isinstance(kind, (datasets.Value, datasets.ClassLabel))]
     writer: pq.ParquetWriter | None = None
     try:
         for batch in dataset.select_columns(plain).with_format("arrow").iter(batch_size=_BATCH):
             for place, name in enumerate(batch.column_names):
-                if isinstance(kinds[name], datasets.ClassLabel):
-                    batch = batch.set_column(place, name, _named(batch.column(name), kinds[name].names))
+                if isinstance(inner[name], datasets.ClassLabel):
+                    nested = isinstance(kinds[name], lists)
+                    batch = batch.set_column(place, name, _named(batch.column(name), inner[name].names, nested))
             writer = writer or pq.ParquetWriter(path, batch.schema)
             writer.write_table(batch)
         if writer is None:
@@ -158,9 +167,14 @@ def _write(dataset: Any, path: Path) -> None:
             writer.close()
 
 
-def _named(column: Any, names: Sequence[str]) -> Any:
-    """Numbers of class labels by name; -1 stands for a label that is not known."""
+def _named(column: Any, names: Sequence[str], nested: bool) -> Any:
+    """Numbers of class labels, or ``nested`` lists of them, by name; -1 stands for a label that is not known."""
     import pyarrow as pa
 
+    def named(value: int | None) -> str | None:
+        return None if value is None or value < 0 else names[value]
+
     values = column.to_pylist()
-    return pa.array([None if value is None or value < 0 else names[value] for value in values], pa.string())
+    if nested:
+        return pa.array([row and [named(value) for value in row] for row in values], pa.list_(pa.string()))
+    return pa.array([named(value) for value in values], pa.string())

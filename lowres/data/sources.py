@@ -90,9 +90,9 @@ def _open_github(source: GithubSource, folder: Path, progress: Progress | None) 
 def _open_hub(source: HubSource, folder: Path, progress: Progress | None) -> Iterator[Piece]:
     with hub.splits(source, folder, cache_dir() / "datasets") as path_of:
         for part in source.parts:
-            config = part.config or source.config
-            name = "/".join(step for step in (source.dataset, config, f"{part.hub_split}.parquet") if step)
-            yield Piece(name, check_file(path_of(config, part.hub_split)), part.domain, part.split)
+            place = source.config_of(part) or source.folder_of(part)
+            name = "/".join(step for step in (source.dataset, place, f"{part.hub_split}.parquet") if step)
+            yield Piece(name, check_file(path_of(part)), part.domain, part.split)
 
 
 OPENERS: Final[dict[str, Callable[[Any, Path, Progress | None], Iterator[Piece]]]] = {

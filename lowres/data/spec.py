@@ -8,7 +8,16 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from lowres.data.hints import hint_faults
@@ -51,6 +60,7 @@ def _inside(value: str) -> str:
 
 
 Commit = Annotated[str, AfterValidator(_commit)]
+Folder = Annotated[str, Field(max_length=500), AfterValidator(_inside)]
 
 
 class _Strict(BaseModel):
@@ -126,6 +136,7 @@ class HubPart(_Part):
 
     hub_split: Name
     config: Name | None = None
+    folder: Folder | None = None
 
 
 class HubSource(_Strict):
@@ -138,12 +149,22 @@ class HubSource(_Strict):
     """Needed for the hub; a folder has none."""
     config: Name | None = None
     """For the parts that name none."""
+    folder: Folder | None = None
+    """Where the data files of a split are, in a dataset that lists no configs; for the parts that name none."""
     parts: tuple[HubPart, ...] = Field(min_length=1)
 
     @property
     def local(self) -> bool:
         """Whether the dataset is a folder."""
         return self.dataset.startswith(("./", "../", "/"))
+
+    def config_of(self, part: HubPart) -> str | None:
+        """The config that a part is read from."""
+        return part.config or self.config
+
+    def folder_of(self, part: HubPart) -> str | None:
+        """The folder inside the dataset that a part is read from."""
+        return part.folder or self.folder
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
@@ -153,6 +174,8 @@ class HubSource(_Strict):
             raise ValueError(f"dataset has to be owner/name, or a folder as in ./name, got {self.dataset!r}")
         if not self.local and self.revision is None:
             raise ValueError("revision is missing: the commit of the dataset, 40 hex digits")
+        if any(self.config_of(part) and self.folder_of(part) for part in self.parts):
+            raise ValueError("config and folder exclude each other: a folder is for a dataset that lists no configs")
         return self
 
 
@@ -196,6 +219,8 @@ class Columns(_Strict):
     label_separator: str | None = None
     """Between the labels of a row, where one column holds several as one string; None: the column holds lists."""
     domain: str = "domain"
+    domain_pattern: str | None = None
+    """Regular expression whose first group is the domain's name; a value that does not match is an error."""
     id: str = "id"
     split: str = "split"
     group: str | None = None
@@ -204,12 +229,12 @@ class Columns(_Strict):
     group_pattern: str | None = None
     """Regular expression whose first group is the group's name; a value that does not match is a group of its own."""
 
-    @field_validator("group_pattern")
+    @field_validator("domain_pattern", "group_pattern")
     @classmethod
-    def _one_capture(cls, value: str | None) -> str | None:
+    def _one_capture(cls, value: str | None, info: ValidationInfo) -> str | None:
         try:
             if value is not None and re.compile(value).groups < 1:
-                raise ValueError("needs one (…) that captures the group")
+                raise ValueError(f"needs one (…) that captures the {str(info.field_name).removesuffix('_pattern')}")
         except re.error as error:
             raise ValueError(f"is no regular expression: {error}") from None
         return value
@@ -268,6 +293,8 @@ class TaskSpec(_Strict):
     values: dict[str, Meaning] = {}
     values_by_domain: dict[str, dict[str, str]] = {}
     """Of a domain that writes labels in its own way: value → label, in place of ``values``."""
+    skip_words: dict[str, str] = {}
+    """Of a task of words: column of lists → value. A word that has this value in one of them is left out with its tag."""
     overlap: Overlap = "leaves-train"
     """Where a train row and a test row of one domain are the same. ``leaves-test`` is for given splits whose test part
     was mixed with the training part upstream; between domains the train row leaves in any case."""
@@ -292,6 +319,7 @@ class TaskSpec(_Strict):
         if self.source.kind == "hub" and (self.table.format != "auto" or self.table.header):
             raise ValueError("table: a dataset of the hub has its own format and columns")
         self._check_pair()
+        self._check_domains()
         edges = [
             (-inf if b.at_least is None else b.at_least, inf if b.at_most is None else b.at_most) for b in self.bands
         ]
@@ -327,6 +355,8 @@ class TaskSpec(_Strict):
         if self.columns.label_separator is not None and self.type != "multilabel":
             raise ValueError("columns.label_separator goes with type: multilabel")
         self._check_out_of_scope()
+        if self.skip_words and self.type != "tokens":
+            raise ValueError("skip_words goes with type: tokens")
         used = {band.label for band in self.bands} | {meaning.label for meaning in self.values.values()}
         used |= {label for own in self.values_by_domain.values() for label in own.values()}
         used = used - {self.out_of_scope}
@@ -363,6 +393,11 @@ class TaskSpec(_Strict):
         if made and name not in made:
             where = "bands" if self.bands else "values"
             raise ValueError(f"out_of_scope: nothing becomes {name!r}, list under {where} what does")
+
+    def _check_domains(self) -> None:
+        named = all(part.domain for part in self.source.parts) or any(value.domain for value in self.values.values())
+        if self.columns.domain_pattern is not None and named:
+            raise ValueError("columns.domain_pattern has no place where parts or values name the domains")
 
 
 _SECTIONS: Final[dict[tuple[str, ...], type[BaseModel]]] = {

@@ -185,7 +185,7 @@ def test_the_page_on_own_data_is_run(encoder: Path, tmp_path: Path, monkeypatch:
             assert kind == "text"
             for line in block.splitlines():
                 assert line in output.splitlines(), line
-    assert (ran.count("run"), ran.count("plan"), ran.count("tasks")) == (2, 2, 11)
+    assert (ran.count("run"), ran.count("plan"), ran.count("tasks")) == (2, 3, 13)
 
 
 def test_check_shows_labels_by_domain_where_they_differ(uneven_file: Path) -> None:

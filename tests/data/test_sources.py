@@ -356,7 +356,7 @@ def test_what_came_from_the_hub_is_kept_under_its_revision(
     asked: list[Any] = []
     load = datasets.load_dataset_builder
 
-    def builder(path: str, config: str, *, revision: str, cache_dir: str) -> Any:
+    def builder(path: str, config: str, *, data_dir: None, revision: str, cache_dir: str) -> Any:
         asked.append((path, config, revision))
         return load(str(dataset), config, cache_dir=cache_dir)
 

@@ -68,8 +68,9 @@ def test_types_are_renamed_and_taken_out(tmp_path: Path) -> None:
     [
         ({"tokens": ["a", "b"], "tags": ["O"]}, "2 words, 1 tags"),
         ({"tokens": [], "tags": []}, "0 words"),
-        ({"tokens": [""], "tags": ["O"]}, "not empty"),
-        ({"tokens": ["a", "b"], "tags": ["O", " "]}, "empty one"),
+        ({"tokens": [""], "tags": ["O"]}, "no word that is not empty"),
+        ({"tokens": ["a", "b"], "tags": ["O", " "]}, "line 81: the word 'b' has no tag"),
+        ({"tokens": ["a", "b"], "tags": ["O", None]}, r'skip_words: \{tags: ""\} in a task file'),
         ({"tokens": "a b", "tags": ["O", "O"]}, "list of texts"),
         ({"tokens": [["a"]], "tags": ["O"]}, "list of texts"),
     ],
@@ -77,6 +78,29 @@ def test_types_are_renamed_and_taken_out(tmp_path: Path) -> None:
 def test_words_that_cannot_be_read(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         task_of(tmp_path, [*sentences(), {**row, "domain": "Rome"}], **TOKENS)
+
+
+def test_words_that_are_skipped(tmp_path: Path) -> None:
+    marked = {
+        "tokens": ["don't", "do", "n't", "go", "again"],
+        "tags": ["_", "AUX", "PART", "VERB", "VERB"],
+        "head": ["_", "3", "3", "0", " None"],
+        "domain": "Rome",
+    }
+    rows = [marked | {"domain": domain, "id": f"{domain}{n}"} for domain in ("Rome", "Oslo") for n in range(10)]
+    skip = {"skip_words": {"tags": "_", "head": "None"}}
+    kept = task_of(tmp_path, rows, **TOKENS, metric="accuracy", **skip).domains["Rome"].test
+    assert words_of(kept.texts[0]) == ["do", "n't", "go"]
+    assert words_of(kept.labels[0]) == ["AUX", "PART", "VERB"]
+    for odd, message in (
+        ({"head": ["0"]}, "5 words, 5 tags, 1 of 'head'"),
+        ({"tags": ["_"] * 5}, r"line 2: no word is left\nsee skip_words"),
+        ({"tags": ["_", "AUX", "", "VERB", "X"]}, 'line 2: the word "n\'t" has no tag'),
+    ):
+        with pytest.raises(DataError, match=message):
+            task_of(tmp_path, [rows[0], rows[1] | odd], **TOKENS, **skip)
+    with pytest.raises(DataError, match=r"has no column 'heads'(.|\n)*did you mean 'head'"):
+        task_of(tmp_path, rows, **TOKENS, skip_words={"heads": "None"})
 
 
 def test_an_unknown_tag(tmp_path: Path) -> None:
@@ -151,6 +175,7 @@ def test_numbers(tmp_path: Path) -> None:
         ({"type": "regression", "range": [0, 5], "labels": ["a", "b"]}, "no place"),
         ({"type": "tokens", "bands": [{"label": "a"}]}, "no place"),
         ({"columns": {"label_separator": ";"}}, "multilabel"),
+        ({"skip_words": {"head": "_"}}, "skip_words goes with type: tokens"),
         ({"type": "token"}, "tokens"),
     ],
 )

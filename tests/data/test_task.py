@@ -112,6 +112,31 @@ def test_a_folder_of_splits(tmp_path: Path) -> None:
     assert [[len(part) for part in parts] for parts in ids(task).values()] == [[14, 13, 13], [13, 14, 13]]
 
 
+COLUMNS = """
+name: one
+source: {kind: files, parts: [{path: one.csv}, {path: other.csv, domain: other}]}
+columns: {domain: source, domain_pattern: '^([a-z]*)(?:-|$)'}
+"""
+
+
+def test_the_domain_is_found_in_a_column_by_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(COLUMNS, encoding="utf-8")
+    named = [
+        {"text": row["text"], "label": row["label"], "source": f"{row['domain']}-{n}"} for n, row in enumerate(rows())
+    ]
+    table(tmp_path / "other.csv", [{**row, "text": f"another {row['text']}", "source": "A"} for row in named])
+    table(tmp_path / "one.csv", named)
+    parts = {name: (one.train, one.dev, one.test) for name, one in load_task(tmp_path / "t.yaml").domains.items()}
+    assert {name: sum(map(len, found)) for name, found in parts.items()} == {"a": 40, "b": 40, "other": 80}
+    for wrong in ("A-1", "", "-1"):
+        table(tmp_path / "one.csv", [named[0], named[1] | {"source": wrong}])
+        with pytest.raises(
+            DataError, match=rf"one.csv, line 3: no domain is found\ngot '{wrong}'; expected .*\(\?:"
+        ) as caught:
+            load_task(tmp_path / "t.yaml")
+        assert len(str(caught.value).splitlines()) == 2
+
+
 TASK = """
 name: bands
 labels: [neg, pos]
