@@ -94,7 +94,7 @@ def test_words_that_are_skipped(tmp_path: Path) -> None:
     assert words_of(kept.labels[0]) == ["AUX", "PART", "VERB"]
     for odd, message in (
         ({"head": ["0"]}, "5 words, 5 tags, 1 of 'head'"),
-        ({"tags": ["_"] * 5}, r"line 2: no word is left\nsee skip_words"),
+        ({"tags": ["_"] * 5}, r"line 2: no word that is not empty is left\nsee skip_words"),
         ({"tags": ["_", "AUX", "", "VERB", "X"]}, 'line 2: the word "n\'t" has no tag'),
     ):
         with pytest.raises(DataError, match=message):
