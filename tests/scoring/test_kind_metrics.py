@@ -66,7 +66,7 @@ def test_several_labels(case: list[tuple[bool, ...]]) -> None:
     assert found["micro_f1"] == pytest.approx(sklearn_metrics.f1_score(true, said, average="micro", zero_division=0))
     assert found["exact_match"] == pytest.approx(sklearn_metrics.accuracy_score(true, said))
     if there.any():
-        wanted = sklearn_metrics.f1_score(true[:, there], said[:, there], average="macro", zero_division=0)
+        wanted = sklearn_metrics.f1_score(true, said, labels=np.flatnonzero(there), average="macro", zero_division=0)
         assert find_metric("macro_f1", "multilabel").score(true, said) == pytest.approx(wanted)
 
 
