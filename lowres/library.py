@@ -21,7 +21,7 @@ from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
-from lowres.data.tokens import Tokens
+from lowres.data.tokens import Tokens, check_truncation
 from lowres.errors import FitError, UserError
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.methods.catalogue import ASK_LM_HEAD
@@ -465,23 +465,33 @@ def rank_backbones(
 
 
 def doubted_labels(
-    task: str | Path | Task, *, backbone: str = "minilm", device: str = "auto", progress: Download | None = None
+    task: str | Path | Task,
+    *,
+    backbone: str = "minilm",
+    recipe: Mapping[str, object] | None = None,
+    device: str = "auto",
+    progress: Download | None = None,
 ) -> list[Doubted]:
     """By domain, the train and dev rows whose label is probably wrong (confident learning); looks at no test row.
 
     Args:
         task: As of a ``Study``, or a prepared one; one label a text.
         backbone: Name, folder or hub id of the encoder whose frozen features are used.
+        recipe: How texts are read, as of a ``Study``: ``max_length``, ``truncation``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Told how far a download is.
 
     Raises:
-        UserError: A task of another kind or with too few rows, an unknown backbone, or cleanlab is not installed.
+        UserError: A task of another kind or with too few rows, an unknown backbone or one that reads less, or cleanlab is
+            not installed.
     """
     loaded = task if isinstance(task, Task) else load_task(task, progress=progress)
+    config = build_config({"backbone": backbone, "recipe": dict(recipe or {})})
+    check_truncation(config.recipe.truncation, loaded.kind)
     found, machine = find_backbone(backbone, progress=progress), resolve(device)
+    check_reach(found, config)
     engine = make_engine("fleet", found, found.tokens(), machine.device, machine.precision)
-    return find_suspects(loaded, engine, Recipe())
+    return find_suspects(loaded, engine, config.recipe)
 
 
 def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str, object]:

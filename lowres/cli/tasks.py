@@ -153,7 +153,8 @@ def tasks_check(
     max_length: Annotated[
         int | None,
         typer.Option(
-            help="With --backbone: tokens that it reads of a text, else as many as in a run.", show_default=False
+            help="With --backbone or --noise: tokens that it reads of a text, else as many as in a run.",
+            show_default=False,
         ),
     ] = None,
     noise: Annotated[
@@ -183,7 +184,7 @@ def tasks_check(
 
     reading = {"max_length": max_length, "truncation": truncation}
     recipe = {name: value for name, value in reading.items() if value is not None}
-    if recipe and backbone is None:
+    if recipe and backbone is None and not noise:
         flag = next(iter(recipe)).replace("_", "-")
         raise UserError(f"--{flag} needs the encoder whose tokens are counted", hint="add --backbone NAME")
     if not noise and (json or out):
@@ -208,7 +209,7 @@ def tasks_check(
     if not json:
         _show_counts(task, check_counts(task), backbone if recipe or not noise else None, recipe)
     if noise:
-        _show_noise(task, backbone or "minilm", json, out)
+        _show_noise(task, backbone or "minilm", recipe, json, out)
 
 
 def _show_counts(task: Task, counts: Counts, backbone: str | None, recipe: Mapping[str, object]) -> None:
@@ -254,12 +255,12 @@ def _too_long(task: Task, backbone: str, recipe: Mapping[str, object]) -> str:
     return too_long(shares, config.recipe.max_length, config.recipe.truncation)
 
 
-def _show_noise(task: Task, backbone: str, json: bool, out: Path | None) -> None:
+def _show_noise(task: Task, backbone: str, recipe: Mapping[str, object], json: bool, out: Path | None) -> None:
     from lowres.files import replacing
     from lowres.library import doubted_labels
     from lowres.report import noise
 
-    found = doubted_labels(task, backbone=backbone, progress=DownloadProgress())
+    found = doubted_labels(task, backbone=backbone, recipe=recipe, progress=DownloadProgress())
     if out is not None:
         with replacing(out) as stream:
             stream.write(noise.WRITERS[out.suffix.lower()](found))

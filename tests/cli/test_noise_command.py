@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_what_is_doubted_can_be_read_kept_and_piped(table: Path, encoder: Path, tmp_path: Path) -> None:
     pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install lowres[noise]")
-    words = ["tasks", "check", table, "--noise", "--backbone", encoder]
+    words = ["tasks", "check", table, "--noise", "--backbone", encoder, "--max-length", 24]
     shown = call(*words)
     assert shown.exit_code == 0, shown.output
     assert "found: left out" in shown.stdout  # the counts stay
@@ -47,6 +47,9 @@ def test_what_is_doubted_can_be_read_kept_and_piped(table: Path, encoder: Path, 
     assert [row["id"] for row in kept] == [suspect["id"] for one in found["domains"] for suspect in one["suspects"]]
     wrong = {f"r{at}" for at in range(0, len(toy_rows()), 10)}
     assert sum(row["id"].rpartition("/")[2] in wrong for row in kept) > len(kept) / 3
+    too_long = call(*words[:-2], "--json")
+    assert (too_long.exit_code, too_long.stdout) == (2, "")
+    assert "expected at most 64" in too_long.stderr
     again = call(*words, "--out", tmp_path / "found.csv")
     assert (again.exit_code, again.stdout) == (2, "")
     assert "is there already" in again.stderr

@@ -176,7 +176,7 @@ def test_the_page_on_own_data_is_run(encoder: Path, tmp_path: Path, monkeypatch:
                 own = quick if words[0] in ("run", "plan") else []
                 if "--noise" in words:  # the last section of the page
                     pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install lowres[noise]")
-                    own = quick[:2]
+                    own = [*quick[:2], "--max-length", "24"]
                 result = call(*words, *own)
                 assert result.exit_code == 0, f"{line}\n{result.output}"
                 output += result.output

@@ -77,7 +77,7 @@ def test_names_of_two_pairs_are_no_guess(tmp_path: Path) -> None:
 
 def test_a_task_file_of_pairs_is_the_table_it_was_made_from(pair_table: Path, pair_task: Task, tmp_path: Path) -> None:
     text = draft_task(pair_table, folder=tmp_path)
-    assert "\ntype: pair" in text
+    assert "\ntype: pair    # one label for two texts: " in text
     assert "\n  pair: hypothesis    # guessed: by its name\n" in text
     (tmp_path / "pairs.yaml").write_text(text, encoding="utf-8")
     task = load_task(tmp_path / "pairs.yaml")
@@ -90,7 +90,10 @@ def test_a_task_file_of_pairs_is_the_table_it_was_made_from(pair_table: Path, pa
         ({"type": "pair"}, "needs the column of the second text"),
         ({"columns": {"pair": "b"}}, "goes with type: pair"),
         ({"type": "pair", "columns": {"text": "b", "pair": "b"}}, "are the same column, 'b'"),
-        ({"type": "pairs", "columns": {"pair": "b"}}, "'classification', 'pair'"),
+        (
+            {"type": "pairs", "columns": {"pair": "b"}},
+            "'classification', 'pair', 'tokens', 'multilabel' or 'regression'",
+        ),
     ],
 )
 def test_faults_of_a_task_file(fields: dict[str, object], message: str) -> None:
