@@ -287,14 +287,14 @@ class FleetEngine:
         if not texts:
             return np.zeros((0, self.backbone.hidden), dtype=np.float32)
         firsts = self.tokens.firsts(texts, recipe.max_length) if is_words(texts[0]) else None
-        arrays = self.tokens.encode(texts, recipe.max_length, recipe.truncation)
-        spread = Spread([len(one) for one in firsts] if firsts else [1] * len(arrays))
+        windows = self.tokens.windows(texts, recipe.max_length, recipe.truncation)
+        spread = Spread([len(one) for one in firsts] if firsts else [1] * int(windows.sum()))
         made = np.zeros((int(spread.sizes.sum()), self.backbone.hidden), dtype=np.float32)
         name = (recipe.max_length, recipe.truncation, tuple(texts))
         if name in self._sets:  # test texts come again with every fit
             self._sets[name] = self._sets.pop(name)
         else:
-            self._sets[name] = list(self._batches(arrays))
+            self._sets[name] = list(self._batches(self.tokens.encode(texts, recipe.max_length, recipe.truncation)))
             while len(self._sets) > KEPT_SETS:
                 del self._sets[next(iter(self._sets))]
         below = self._inputs(texts, recipe, first) if first else []
@@ -306,7 +306,7 @@ class FleetEngine:
                 made[spread.units(batch.places)] = vectors.cpu().numpy()
         if recipe.truncation != WINDOWS:
             return made
-        return over_windows(torch.from_numpy(made), self.tokens.windows(texts, recipe.max_length)).numpy()
+        return over_windows(torch.from_numpy(made), windows).numpy()
 
     def _vectors(
         self,
