@@ -130,6 +130,38 @@ def test_conll(tmp_path: Path) -> None:
         load_task(tmp_path / "own.yaml")
 
 
+CONLLU = """# sent_id = {0}
+# text = Ada's cat sleeps and {0} too
+1-2	Ada's	_	_	_	_	_	_	_	_
+1	Ada	Ada	PROPN	_	_	3	nmod	_	_
+2	's	's	PART	_	_	1	case	_	_
+3	cat	cat	NOUN	_	_	4	nsubj	_	_
+4	sleeps	sleep	VERB	_	_	0	root	_	_
+5	and	and	CCONJ	_	_	6	cc	_	_
+6	{0}	{0}	PROPN	_	_	4	conj	_	_
+6.1	sleeps	sleep	VERB	_	_	_	_	_	CopyOf=4
+7	too	too	ADV	_	_	6	orphan	_	_
+
+"""
+
+
+def test_the_words_of_conllu(tmp_path: Path) -> None:
+    for domain in "ab":
+        (tmp_path / f"{domain}.conllu").write_text("".join(CONLLU.format(f"{domain}{n}") for n in range(12)))
+    header = ["number", "tokens", "lemma", "tags", "xpos", "feats", "head", "deprel", "deps", "misc"]
+    content = {
+        **TOKENS, "name": "own", "metric": "accuracy", "skip_words": {"tags": "_", "head": "_"},
+        "source": {"kind": "files", "parts": [{"path": f"{domain}.conllu", "domain": domain} for domain in "ab"]},
+        "table": {"format": "conll", "header": header},
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    task = load_task(tmp_path / "own.yaml")
+    assert task.labels == ("ADV", "CCONJ", "NOUN", "PART", "PROPN", "VERB")
+    texts = {tuple(words_of(text)) for one in (task.domains["a"].train, task.domains["a"].test) for text in one.texts}
+    assert {text[5] for text in texts} <= {f"a{n}" for n in range(12)}
+    assert {(*text[:5], *text[6:]) for text in texts} == {("Ada", "'s", "cat", "sleeps", "and", "too")}
+
+
 def test_several_labels(tmp_path: Path) -> None:
     rows = [
         {"text": f"text {number} {domain}", "label": [["x", "y"], ["y"], []][number % 3], "domain": domain}
