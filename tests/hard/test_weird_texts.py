@@ -312,7 +312,7 @@ def test_quotes_that_close_no_cell_are_marked(content: str, texts: list[str | No
     """What such a quote takes in is no answer to the rows that stand in it."""
     (tmp_path / "t.csv").write_bytes(content.encode())
     with contextlib.ExitStack() as files:
-        found = list(read_texts(str(tmp_path / "t.csv"), "auto", "text", files))
+        found = list(read_texts(str(tmp_path / "t.csv"), "auto", ("text",), files))
     assert [number for number, _, _ in found] == list(range(1, len(texts) + 1))
     assert [None if fault else text for _, text, fault in found] == texts
     assert all(re.match(r"quotes that close no cell, lines \d to \d$", fault) for _, _, fault in found if fault)
