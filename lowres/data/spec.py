@@ -343,8 +343,10 @@ class TaskSpec(_Strict):
                 raise ValueError(f"{what} holds a name twice")
         if len(self.labels) == 1:
             raise ValueError("labels needs at least two names")
-        if (self.type == "regression") != (self.range is not None):
-            raise ValueError("range: [lowest, highest] goes with type: regression, and only there")
+        if self.type == "regression" and self.range is None:
+            raise ValueError("type: regression needs range: [lowest, highest], the ends of its scale")
+        if self.type != "regression" and self.range is not None:
+            raise ValueError("range goes with type: regression, and only there")
         if self.range is not None and not -inf < self.range[0] < self.range[1] < inf:
             raise ValueError(f"range goes from a lower to a higher number, got {self.range[0]:g}, {self.range[1]:g}")
         given = {"labels": self.labels, "bands": self.bands, "values": self.values}

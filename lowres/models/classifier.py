@@ -203,6 +203,8 @@ class Classifier:
 
     def operating(self, precision: float) -> Operating:
         """The confidence from which on answers keep a precision, and what that rests on."""
+        if not KINDS[self.kind].single:
+            raise UserError(f"a precision is promised for one label a text, the model gives {KINDS[self.kind].title}")
         return operating(self.counted, precision)
 
     def counted_on(

@@ -173,6 +173,11 @@ def spokesman(summary: Summary) -> str | None:
     return "source-then-target" if "source-then-target" in compared else next(iter(compared), None)
 
 
+def could_see(detectable: float) -> str:
+    """The smallest difference that a comparison would most likely have shown."""
+    return f"could have seen {points(detectable)}" if detectable <= 1.0 else "too few draws to see any"
+
+
 def points(value: float) -> str:
     """A difference of scores in hundredths, without its sign."""
     return f"{100 * abs(value):.1f} points"
@@ -212,7 +217,7 @@ def _said(summary: Summary, found: list[Verdict]) -> str:
         parts.append(f"{_how_many(worse, found)} cost{'s' * (len(worse) == 1)}, {_most(worse)}")
     if not parts:
         seen = max(one.minimum_detectable for one in found)
-        return f"no difference to {found[0].against} shown from any source (could have seen {points(seen)})"
+        return f"no difference to {found[0].against} shown from any source ({could_see(seen)})"
     return ", ".join(parts)
 
 
@@ -242,7 +247,7 @@ def _one(verdict: Verdict, transfer: Transfer | None) -> str:
             f"{points(verdict.difference.mean)} {more} than {verdict.against},"
             " but not shown with so few draws and several methods compared"
         )
-    return f"no difference to {verdict.against} shown (could have seen {points(verdict.minimum_detectable)})"
+    return f"no difference to {verdict.against} shown ({could_see(verdict.minimum_detectable)})"
 
 
 def _falls(summary: Summary) -> str:
@@ -293,7 +298,7 @@ def _against(summary: Summary, best: Overall | Transfer) -> str:
     for one in summary.verdicts:
         if (one.method, one.shots, one.source, one.target) == (best.method, best.shots, *place):
             if one.verdict == "no difference shown":
-                return f"; no difference to {one.against} shown (could have seen {points(one.minimum_detectable)})"
+                return f"; no difference to {one.against} shown ({could_see(one.minimum_detectable)})"
             side = "more" if one.verdict == "better" else "less"
             return f"; {points(one.difference.mean)} {side} than {one.against}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -89,6 +90,14 @@ def find_metric(name: str, kind: str | None = None, labels: Sequence[str] = ()) 
         raise unknown_name("metric", name, metrics)
     if name != "entity_f1":
         return metrics[name]
+    odd = [label for label in labels if label != "O" and not re.fullmatch(r"[BIES]-.+", label)]
+    if odd and entities(list(labels)):
+        raise UserError(
+            "tags that name no entity among those that do",
+            got=", ".join(odd[:5]),
+            expected="O, B-person, I-person, … (BIO or BIOES)",
+            hint="mend them in the table; metric: accuracy scores tags of single words as they are",
+        )
     if labels and not entities(list(labels)):
         raise UserError(
             "metric entity_f1 needs tags that name entities",

@@ -179,7 +179,9 @@ def test_a_config_chosen_on_source_dev_reproduces_its_number(study: Make, tmp_pa
     for cell, fit in result.plan.fits.items():
         if (cell.method, cell.shots) == ("source-then-target", 4):
             assert fit.content in stored, "the run trains what the search had trained"
-            draws.append(metric.score(truth, answer(fit, again.environment, again.engine, again.store, dev)))
+            draws.append(
+                metric.score(truth, answer(fit, again.environment, again.engine, again.store, dev, again.task.labels))
+            )
     best = found.trials[found.chosen]
     assert best.number == found.chosen
     assert draws == best.draws
