@@ -77,7 +77,7 @@ def costs(study: Study, evidence: Evidence) -> Section | None:
     marks = dict.fromkeys(one.method for one in found)
     entries = key((name, study.style(name), "mark") for name in marks)
     lead = (
-        "Up is better, left is cheaper. The number at a mark is its labels a class; costs of nothing have no place on the scale.",
+        "Up is better, left is cheaper. The number at a mark is its labels a class, where there is room; costs of nothing have no place on the scale.",
     )
     grid = Grid("cost", "What a method costs", header, rows, origin, words=frozenset({0}))
     return Section("costs", "What it costs", lead, (Gallery(tuple(figures), key=entries), grid))
@@ -97,10 +97,12 @@ def laws(study: Study, evidence: Evidence) -> Section | None:
         for source, target, group in _law_pairs(study, groups)
         if (figure := _law_figure(study, group, pair(source, target) if source else short(target)))
     ]
-    entries = key((name, study.style(name), "line") for name in dict.fromkeys(one.method for one in found))
+    methods = dict.fromkeys(one.method for one in found)
+    entries = key((name, study.style(name), "line") for name in methods)
     lead = (
         "Marks are measured means, lines the law score = ceiling − scale · x^−exponent with its 95 % band (over draws and test groups),"
-        " not drawn where it is refused. The upright line is where a doubling stops bringing a point.",
+        " not drawn where it is refused. The upright line is where a doubling stops bringing a point."
+        + (f" {plots.SIDE_BY_SIDE}" if len(methods) > plots.FEW else ""),
         *(study.parted(line) for line in reached(evidence)),
     )
     blocks = (

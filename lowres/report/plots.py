@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
+from lowres.report.room import Room, Spot
 from lowres.report.svg import (
     DASHES,
     SHAPES,
@@ -29,6 +31,11 @@ HEIGHT = 214
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 40
 WIDE_HEAT = 6
 """A heat map of more domains shows no intervals."""
+FEW = 5
+"""Lines of a chart whose bands and marks can lie over each other. Of more, marks at one place stand side by side, with bars."""
+SIDE_BY_SIDE = "Marks of one place stand side by side, with bars for intervals, where there are many."
+ASIDE = 6.0
+"""How far apart, at most."""
 
 
 @dataclass(frozen=True)
@@ -144,18 +151,33 @@ def lines(
         seen = [spot[1:2] if one.loose else spot[1:] for spot in one.points]
         heights += [value for values in seen for value in values if value is not None]
     places += [spot for spot, _ in x.at]
-    frame = _frame(places, heights, x, y)
+    many = sum(one.marks for one in kept) > FEW
+    frame = _frame(places, heights, x, y, air=0.2 if many else 0.06)
+    aside = _side_by_side(frame, kept) if many else {}
+    room = Room((LEFT, TOP - 6, WIDTH - RIGHT, HEIGHT - BOTTOM))
     for rule in rules:
         ends = [(LEFT, frame.y(rule.value)), (WIDTH - RIGHT, frame.y(rule.value))]
         frame.body.append(_stroke(ends, "rule", "5 3" if rule.name else "1 3"))
+        room.path(ends)
     for number, rule in enumerate(upright):
-        _standing(frame, rule, HEIGHT - BOTTOM - 5 - 11 * number)
-    for one in kept:
-        frame.body.extend(_band(frame, one))
-    for one in kept:
-        frame.body.extend(_line(frame, one))
+        _standing(frame, room, rule, HEIGHT - BOTTOM - 5 - 11 * number)
+    bands = [_band(frame, one) for one in kept if not (many and one.marks)]
+    if sum(map(bool, bands)) <= FEW:
+        frame.body.extend(itertools.chain.from_iterable(bands))
+    for number, one in enumerate(kept):
+        spots = [(frame.x(x) + aside.get((number, x), 0.0), frame.y(y)) for x, y, _, _ in one.points]
+        frame.body.extend(_line(frame, one, spots, bars=many))
+        room.path(spots if one.joined else [])
+        for (left, top), (_, _, low, high) in zip(spots, one.points, strict=True) if one.marks else ():
+            room.mark(left, top, 4)
+            if many and low is not None and high is not None and drawable(low, high):
+                room.path([(left, frame.y(low)), (left, frame.y(high))])
     for rule in (rule for rule in rules if rule.name):
-        frame.body.append(element("text", rule.name, x=LEFT + 40, y=frame.y(rule.value) - 4, class_="small soft over"))
+        height = frame.y(rule.value)
+        beside = [Spot(left, up) for up in (height - 4, height + 12) for left in range(LEFT + 4, WIDTH - RIGHT, 12)]
+        stand = room.stand(rule.name, beside)
+        if stand is not None:
+            frame.body.append(element("text", rule.name, x=stand.x, y=stand.y, class_="small soft over"))
     return image(words, WIDTH, HEIGHT, frame.body)
 
 
@@ -172,18 +194,18 @@ def dots(words: Words, shown: Sequence[Dot], x: Axis, y: Axis, *, diagonal: bool
     if diagonal:
         low, high = frame.x.low, frame.x.high
         frame.body.append(_stroke([(frame.x(low), frame.y(low)), (frame.x(high), frame.y(high))], "rule", "4 3"))
+    room = Room((LEFT, TOP - 6, WIDTH - 2, HEIGHT - BOTTOM))
+    for dot in kept:
+        room.mark(frame.x(dot.x), frame.y(dot.y), 4)
     for dot in kept:
         left, top = frame.x(dot.x), frame.y(dot.y)
         parts = [mark(dot.style, left, top, 4)]
         if dot.across and drawable(*dot.across):
             ends = [(frame.x(dot.across[0]), top), (frame.x(dot.across[1]), top)]
             parts.insert(0, _stroke(ends, "bar"))
-        if dot.text:
-            edge = left > WIDTH - 40
-            side = "end" if edge else "start"
-            parts.append(
-                element("text", dot.text, x=left + (-7 if edge else 7), y=top - 4, class_="small", text_anchor=side)
-            )
+        spot = room.stand(dot.text, _around(left, top), free=True) if dot.text else None
+        if spot is not None:
+            parts.append(element("text", dot.text, x=spot.x, y=spot.y, class_="small", text_anchor=spot.anchor))
         frame.body.append(element("g", *parts, class_=style_of(dot.style)))
     return image(words, WIDTH, HEIGHT, frame.body)
 
@@ -226,9 +248,33 @@ def cloud(words: Words, groups: Iterable[tuple[int, Sequence[tuple[float, float]
     return image(words, WIDTH, 302, body)
 
 
-def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) -> _Frame:
+def _side_by_side(frame: _Frame, shown: Sequence[Line]) -> dict[tuple[int, float], float]:
+    """How far marks stand aside of their place where several share it, by number of the line and place."""
+    sharing: dict[float, list[int]] = {}
+    for number, one in enumerate(shown):
+        for spot in one.points if one.marks else ():
+            if number not in sharing.setdefault(spot[0], []):
+                sharing[spot[0]].append(number)
+    lefts = sorted(frame.x(spot) for spot in sharing)
+    gap = min((right - left for left, right in itertools.pairwise(lefts)), default=float(WIDTH))
+    found: dict[tuple[int, float], float] = {}
+    for value, numbers in sharing.items():
+        step = min(ASIDE, gap / len(numbers))
+        for order, number in enumerate(numbers):
+            found[number, value] = step * (order - (len(numbers) - 1) / 2)
+    return found
+
+
+def _around(left: float, top: float) -> list[Spot]:
+    """Where a text can stand beside a mark."""
+    sides = [Spot(left + 7, top + down) for down in (-4, 4, 11)]
+    sides += [Spot(left - 7, top + down, "end") for down in (-4, 4, 11)]
+    return [*sides, Spot(left, top - 8, "middle"), Spot(left, top + 15, "middle")]
+
+
+def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis, *, air: float = 0.06) -> _Frame:
     """Both axes with their ticks and labels."""
-    across = Scale.over(places, LEFT, WIDTH - RIGHT, log=x.log)
+    across = Scale.over(places, LEFT, WIDTH - RIGHT, log=x.log, air=air)
     up = Scale.over(heights, HEIGHT - BOTTOM, TOP)
     frame, bottom = _Frame(across, up), HEIGHT - BOTTOM
     for tick in up.ticks():
@@ -245,15 +291,16 @@ def _frame(places: Sequence[float], heights: Sequence[float], x: Axis, y: Axis) 
     return frame
 
 
-def _standing(frame: _Frame, rule: Rule, height: float) -> None:
+def _standing(frame: _Frame, room: Room, rule: Rule, height: float) -> None:
     """An upright line, with its name at a height."""
     left = frame.x(rule.value)
     end = left > WIDTH * 0.6
-    frame.body.append(_stroke([(left, TOP), (left, HEIGHT - BOTTOM)], "rule", "2 3"))
-    text_anchor = "end" if end else "start"
-    frame.body.append(
-        element("text", rule.name, x=left + (-4 if end else 4), y=height, class_="small soft over", text_anchor=text_anchor)
-    )  # fmt: skip
+    ends = [(left, float(TOP)), (left, float(HEIGHT - BOTTOM))]
+    frame.body.append(_stroke(ends, "rule", "2 3"))
+    spot = Spot(left - 4, height, "end") if end else Spot(left + 4, height)
+    frame.body.append(element("text", rule.name, x=spot.x, y=height, class_="small soft over", text_anchor=spot.anchor))
+    room.path(ends)
+    room.stand(rule.name, [spot])
 
 
 def _band(frame: _Frame, one: Line) -> list[Markup]:
@@ -267,16 +314,16 @@ def _band(frame: _Frame, one: Line) -> list[Markup]:
     return [element("path", d=f"M{'L'.join([*there, *back])}z", class_=f"{style_of(one.style)} b")]
 
 
-def _line(frame: _Frame, one: Line) -> list[Markup]:
-    spots = [(frame.x(x), frame.y(y)) for x, y, _, _ in one.points]
+def _line(frame: _Frame, one: Line, spots: Sequence[tuple[float, float]], *, bars: bool) -> list[Markup]:
+    """A line with its marks, and bars where it has no band."""
     parts = []
     if one.joined and len(spots) > 1:
         parts.append(_stroke(spots, "l", DASHES[one.style % len(DASHES)]))
     if one.marks:
-        if not one.joined or len(spots) == 1:
-            for x, _, low, high in one.points:
+        if bars or not one.joined or len(spots) == 1:
+            for (left, _), (_, _, low, high) in zip(spots, one.points, strict=True):
                 if low is not None and high is not None and drawable(low, high):
-                    parts.append(_stroke([(frame.x(x), frame.y(low)), (frame.x(x), frame.y(high))], "bar"))
+                    parts.append(_stroke([(left, frame.y(low)), (left, frame.y(high))], "bar"))
         parts += [mark(one.style, left, top) for left, top in spots]
     return [element("g", *parts, class_=style_of(one.style))] if parts else []
 

@@ -15,9 +15,13 @@ MOST, MOST_LOG = 1e9, 1e30
 """A number further from 0 is drawn as if it were this, the latter on a logarithmic scale."""
 TICKS = 4
 LOG_TICKS = 5
-STYLES = 8
-"""Colours of the style sheet: classes ``s0`` …"""
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "plus", "wedge", "bar")
+STYLES = 12
+"""Colours of the style sheet: classes ``s0`` … Beyond as many series, colour and shape come again with other dashes."""
+SHAPES = (
+    "circle", "square", "triangle", "diamond", "cross", "plus", "wedge", "bar", "right", "left", "star", "hourglass",
+)  # fmt: skip
+STROKED = frozenset({"cross", "plus", "bar", "star"})
+"""Shapes without an inside."""
 DASHES = (None, "6 3", "2 3", "8 3 2 3", "1 4")
 
 
@@ -128,13 +132,14 @@ def mark(shape: int, x: float, y: float, size: float = 3.6) -> Markup:
     kind = SHAPES[shape % len(SHAPES)]
     if kind == "circle":
         return element("circle", cx=place(x), cy=place(y), r=size, class_="m")
-    return element("path", d=outline(kind, x, y, size), class_="m o" if kind in ("cross", "plus", "bar") else "m")
+    return element("path", d=outline(kind, x, y, size), class_="m o" if kind in STROKED else "m")
 
 
 def outline(kind: str, x: float, y: float, size: float) -> str:
     """The path of a mark."""
     at, s = f"M{place(x)} {place(y)}", place(size)
     double = place(2 * size)
+    short, long = place(0.7 * size), place(1.4 * size)
     return {
         "circle": f"{at}h.01",
         "square": f"{at}m-{s}-{s}h{double}v{double}h-{double}z",
@@ -144,6 +149,10 @@ def outline(kind: str, x: float, y: float, size: float) -> str:
         "plus": f"{at}m-{s} 0h{double}m-{s}-{s}v{double}",
         "wedge": f"{at}m0 {s}l{s}-{double}h-{double}z",
         "bar": f"{at}m-{s} 0h{double}",
+        "right": f"{at}m-{s}-{s}l{double} {s}l-{double} {s}z",
+        "left": f"{at}m{s}-{s}l-{double} {s}l{double} {s}z",
+        "star": f"{at}m-{s} 0h{double}m-{s}-{s}v{double}m-{short}-{place(1.7 * size)}l{long} {long}m0-{long}l-{long} {long}",
+        "hourglass": f"{at}m-{s}-{s}h{double}l-{double} {double}h{double}z",
     }[kind]
 
 

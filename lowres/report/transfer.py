@@ -73,7 +73,8 @@ def wins(study: Study) -> Section | None:
     key_ = Gallery((), key=key(entries))
     lead = (
         "Score on the target's test rows by labelled target rows a class, mean over draws with 95 % intervals. The dashed"
-        " line is the ceiling: a model trained on as many target rows as the source has.",
+        " line is the ceiling: a model trained on as many target rows as the source has."
+        + (f" {plots.SIDE_BY_SIDE}" if len(entries) > plots.FEW else ""),
     )
     return Section("wins", "What wins it back", lead, (key_, *study.by_target(charts), _gains(study), _verdicts(study)))
 

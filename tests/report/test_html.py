@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from lowres.analysis.evidence import Evidence
 from lowres.cli.main import app
 from lowres.report import csv, html
+from lowres.report.svg import STYLES
 from tests.report import studies
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>]]></style>\x1b[31m'
@@ -241,13 +242,13 @@ def test_text_can_be_read(dark: bool) -> None:
     themes = re.findall(r":root\{(.*?)\}", html.file("style.css"), flags=re.S)
     assert len(themes) == 2
     colours = dict(re.findall(r"--(\w+):(#[0-9a-f]{6})", themes[dark]))
-    assert len(colours) == 16
+    assert len(colours) == 20
     for ground in ("paper", "tint"):
         assert contrast(colours["ink"], colours[ground]) >= 7
         assert contrast(colours["soft"], colours[ground]) >= 4.5
     for field in ("hot", "cold"):
         assert contrast(colours["ink"], mixed(colours[field], colours["paper"], 0.55)) >= 4.5
-    for number in range(8):
+    for number in range(STYLES):
         assert contrast(colours[f"c{number}"], colours["paper"]) >= 4.5
     assert contrast(colours["focus"], colours["paper"]) >= 3
 
