@@ -157,7 +157,8 @@ def gated(baseline: Baseline, methods: Sequence[str]) -> list[tuple[str, str, st
         for method in methods or filter(None, [recommended(study.methods, shots)]):
             if shots in find_method(method).budgets(study.shots):
                 found += [(method, one.source, one.target, shots) for one in baseline.summary.shift]
-    return found
+    once = {column_of(*place): place for place in reversed(found)}  # a method without a source stands once a target
+    return [place for place in found if once[column_of(*place)] == place]
 
 
 def answers_before(baseline: Baseline, study: lowres.Study, columns: set[Column], folder: Path) -> Outcome:
@@ -171,8 +172,11 @@ def answers_before(baseline: Baseline, study: lowres.Study, columns: set[Column]
         if fit is None or column not in columns:
             continue
         values = store.read_predictions(cell.key, plan.test_rows[cell.target].fingerprint)
-        if values is not None and _checksum(values.tobytes()) == cell.answers:
-            outcome.probabilities[fit.content, cell.target] = values
+        if values is None:
+            continue
+        outcome.keep(fit, cell.target, values)
+        if _checksum(outcome.probabilities[fit.content, cell.target].tobytes()) != cell.answers:
+            del outcome.probabilities[fit.content, cell.target]
     return outcome
 
 
@@ -199,6 +203,12 @@ def checks(baseline: Baseline, result: StudyResult, before: Outcome, options: ar
     earlier = {(one.method, one.source, one.target, one.shots): one for one in baseline.summary.scores}
     for method, source, target, shots in gated(baseline, options.methods):
         column = column_of(method, source, target, shots)
+        if column not in earlier:
+            raise UserError(
+                f"the baseline has no score of {method} at {shots} shots",
+                got=f"methods {', '.join(baseline.summary.study.methods)}",
+                hint="--update-baseline after a run with it",
+            )
         fallen = _paired(old, new, [column])
         name = f"{metric_name(baseline.summary.study.metric)} of {method} {source} → {target}, {shots} shots"
         yield _check(name, earlier[column], scores.get(column), fallen and (-fallen[0],), -1, options.max_score_fall)
