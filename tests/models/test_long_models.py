@@ -134,11 +134,12 @@ def test_kinds_that_are_read_from_the_beginning(kind: str, truncation: str, enco
     for refused in (
         lambda: study(shots=[0]).plan,
         lambda: study().fit(first),
-        lambda: study(source=[first]).forecast(),
         lambda: study(shots=[2], methods=["target-only"]).tune(),
     ):
         with pytest.raises(UserError, match=re.escape(said)):
             refused()
+    with pytest.raises(UserError, match=re.escape(said) if kind == "pair" else "a forecast is for"):
+        study(source=[first]).forecast()
     result = call("tasks", "check", task, "--backbone", encoder, "--truncation", truncation)
     assert (result.exit_code, said in result.stderr) == (2, True)
     assert not (tmp_path / "store").exists()
