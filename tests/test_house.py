@@ -107,15 +107,16 @@ def test_help_is_light(words: list[str]) -> None:
 
 
 def test_help_is_fast() -> None:
-    """Processor seconds, so that a busy machine fails nothing."""
+    """Processor seconds, so that a busy machine fails nothing; on a slow one by what the libraries of the help take alone."""
 
-    def seconds() -> float:
+    def seconds(*command: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "lowres", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    bare = min(seconds("-c", "import numpy, pydantic, typer.rich_utils") for _ in range(5))
+    assert min(seconds("-m", "lowres", "--help") for _ in range(5)) < max(0.5, 1.8 * bare)
 
 
 def test_names_are_the_fields_nouns() -> None:
