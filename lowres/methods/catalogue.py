@@ -102,7 +102,6 @@ METHODS: dict[str, Method] = {
     "majority": Method(baselines.majority, S, zero=True, few=False, adapts=False),
 }
 
-DEFAULT = ("source-only", "target-full", "target-only", "probe", "source-then-target")
 ASK_LM_HEAD = frozenset({"tapt"})
 """Methods whose expression depends on whether the backbone has its masked-LM head."""
 REFERENCES = ("source-only", "target-full", "target-only")

@@ -12,6 +12,9 @@ from typing import Any, Final
 from lowres.settings import as_dict
 from lowres.training.recipe import MMD, Contrastive, Coral, Dann, Logistic, SimCSE
 
+DEFAULT: Final = ("source-only", "target-full", "target-only", "probe", "source-then-target")
+"""Methods of a study that names none."""
+
 
 @dataclass(frozen=True)
 class Joint:

@@ -11,8 +11,7 @@ from typing import Any
 from lowres import seeds
 from lowres.data.tokens import TRUNCATIONS
 from lowres.errors import UserError, nearest
-from lowres.methods.catalogue import DEFAULT
-from lowres.methods.settings import MethodSettings
+from lowres.methods.settings import DEFAULT, MethodSettings
 from lowres.models.adapters import LINEARS
 from lowres.models.device import DEVICES, PRECISIONS
 from lowres.settings import MAX_YAML_BYTES, load_yaml, parse, setting, shown
