@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from measure_methods import write_between
+
 from lowres.analysis.summary import Summary
 from lowres.report.markdown import markdown_table
 from lowres.report.tables import tables
@@ -23,9 +25,7 @@ def main() -> None:
     table = markdown_table(tables(Summary.model_validate_json((options.run / "summary.json").read_bytes()))[0])
     print(table)
     if options.write:
-        text = options.write.read_text(encoding="utf-8")
-        head, tail = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-        options.write.write_text(f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}", encoding="utf-8")
+        write_between(options.write, *MARKS, table)
 
 
 if __name__ == "__main__":

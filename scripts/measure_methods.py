@@ -146,16 +146,18 @@ def _estimate(one: dict[str, float] | None, signed: bool = False) -> str:
 
 def write_tables(page: Path, files: list[Path]) -> None:
     """Puts the tables of each result file between its marks on the page."""
-    text = page.read_text(encoding="utf-8")
     for path in files:
         begin, end = (mark.format(path.stem) for mark in (BEGIN, END))
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"{page} has no marks {begin} … {end}")
-        made = tables(json.loads(path.read_text(encoding="utf-8")))
-        text = f"{before}{begin}\n{made}\n{end}{after}"
-    write_text(page, text)
+        write_between(page, begin, end, tables(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Puts a text in the place of what stands between two marks of a page."""
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{page} has no marks {begin} … {end}")
+    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from measure_methods import write_between
 
 from lowres import seeds
 from lowres.analysis.noise import Doubted, Suspect, find_suspects
@@ -119,9 +120,7 @@ def main() -> None:
     text = markdown_table(table)
     print(text)
     if options.write:
-        page = options.write.read_text(encoding="utf-8")
-        head_of, tail = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
-        options.write.write_text(f"{head_of}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}", encoding="utf-8")
+        write_between(options.write, *MARKS, text)
 
 
 if __name__ == "__main__":
