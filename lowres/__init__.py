@@ -10,12 +10,19 @@ from lowres.errors import LowresError, UserError, nearest
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
     from lowres.library import Study, load
+    from lowres.models.several import load_many
     from lowres.results import StudyResult
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "load"]
+__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "load", "load_many"]
 
-_HOME = {"Classifier": "estimator", "Study": "library", "StudyResult": "results", "load": "library"}
+_HOME = {
+    "Classifier": "estimator",
+    "Study": "library",
+    "StudyResult": "results",
+    "load": "library",
+    "load_many": "models.several",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
+Tensors = Mapping[str, npt.NDArray[Any]]
 KEY = frozenset({"key", "k_lin", "k", "k_proj"})
 VALUE = frozenset({"value", "v_lin", "v", "v_proj"})
 LAST = frozenset({"dense", "lin2"})
@@ -135,6 +137,57 @@ def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: The settings ask for something that would be left out silently, or name no linears of this encoder.
     """
+    return _wrapped(model, _whole(config))
+
+
+def plain_scale(config: Mapping[str, Any] | None) -> float | None:
+    """Factor on B A where an adapter is W + scale · B A and nothing else, 0 where there is none; None of every other kind.
+
+    Raises:
+        UserError: As of ``attach_config``.
+    """
+    if config is None:
+        return 0.0
+    plain = _whole(config).to_dict()
+    if plain["peft_type"] != "LORA" or plain["use_dora"]:
+        return None
+    return float(plain["lora_alpha"] / (math.sqrt(plain["r"]) if plain["use_rslora"] else plain["r"]))
+
+
+def plain_config(like: Mapping[str, Any], tensors: Tensors) -> dict[str, Any]:
+    """The content of ``adapter_config.json`` of a plain adapter with these tensors, whose scale is 1.
+
+    Args:
+        like: Settings of another one, for what is not said of the tensors.
+        tensors: Under PEFT's names.
+    """
+    ranks = {name: len(value) for name, value in tensors.items() if ".lora_A." in name}
+    modules = sorted(name.removeprefix("base_model.model.").partition(".lora_A.")[0] for name in ranks)
+    rank = next(iter(ranks.values()))
+    changed = {"r": rank, "lora_alpha": rank, "target_modules": modules, "use_rslora": False}
+    return {**like, **changed}
+
+
+def beside(each: Sequence[Tensors], weights: Sequence[float]) -> dict[str, npt.NDArray[np.float32]]:
+    """Tensors of a plain adapter whose B A is the weighted sum of those of several: exact, with their ranks side by side.
+
+    A linear that one of them leaves alone has zeros for its ranks.
+    """
+    ranks = [next((len(value) for name, value in one.items() if ".lora_A." in name), 0) for one in each]
+    made = {}
+    for name, like in {name: value for one in each for name, value in one.items()}.items():
+        side = 0 if ".lora_A." in name else 1
+        parts = []
+        for one, rank, weight in zip(each, ranks, weights, strict=True):
+            shape = (rank, like.shape[1]) if side == 0 else (like.shape[0], rank)
+            part = one.get(name, np.zeros(shape, dtype=np.float32))
+            parts.append(part if side == 0 else np.float32(weight) * part)
+        made[name] = np.concatenate(parts, axis=side)
+    return made
+
+
+def _whole(config: Mapping[str, Any]) -> PeftConfig:
+    """PEFT's settings, of which nothing that steers a number is left out."""
     known = _known(config)
     plain = known.to_dict()
     unread = PROVENANCE | {"target_modules", "feedforward_modules", *(TRAINING if "init_r" in plain else ())}
@@ -145,7 +198,7 @@ def attach_config(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     ]
     if foreign:
         raise _foreign(foreign)
-    return _wrapped(model, known)
+    return known
 
 
 def _known(config: Mapping[str, Any], **begin: Any) -> PeftConfig:

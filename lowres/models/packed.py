@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lowres.data.tokens import SECOND
+from lowres.data.tokens import SECOND, TokenArray
 from lowres.errors import UserError
 from lowres.models.encoder import inputs
+from lowres.models.pooling import at_words, lengthened
 
 WIDTHS: Final = np.array([8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512])
 """Inside attention a sequence is padded to the next of these lengths; beyond the last to a multiple of it."""
@@ -180,6 +181,16 @@ class PackedEncoder:
         part = next((part for part in LINEARS if match and module[match.end() :] == self.names[part]), None)
         return (int(match[1]), part) if match and part else None
 
+    def places(self, names: Iterable[str]) -> dict[tuple[int, str], str]:
+        """Where each adapted linear is, and the name under which PEFT saves its A; what is no linear of a layer is left out."""
+        found = {}
+        for name in names:
+            module, mark, _ = name.removeprefix("base_model.model.").partition(".lora_A.")
+            place = self.place(module) if mark else None
+            if place is not None:
+                found[place] = name
+        return found
+
     def embed(self, ids: Tensor) -> Tensor:
         """What goes into the first layer, [texts, tokens, hidden], for ids of ``Tokens`` [texts, tokens] padded at the end."""
         model: Any = self.model
@@ -225,6 +236,29 @@ class PackedEncoder:
         if only_first_token:
             return x[pack.starts] if end == first else x
         return x[:tokens]
+
+    def vectors(
+        self,
+        x: Tensor,
+        pack: Pack,
+        pooling: str,
+        normalise: bool,
+        adapters: Adapters = NONE,
+        first: int = 0,
+        words: Sequence[TokenArray] | None = None,
+    ) -> Tensor:
+        """One vector a sequence in fp32, or one for each of its ``words`` (their first tokens), [units, hidden], from what
+        goes into layer ``first``.
+        """
+        if words is not None:
+            hidden = self.forward(x, pack, adapters, first=first)
+            return at_words(hidden, (np.cumsum(pack.lengths) - pack.lengths).tolist(), words)
+        if pooling == "mean":
+            hidden = self.forward(x, pack, adapters, first=first)
+            vectors = torch.segment_reduce(hidden, "mean", lengths=torch.from_numpy(pack.lengths).to(hidden.device))
+        else:
+            vectors = self.forward(x, pack, adapters, first=first, only_first_token=True)
+        return lengthened(vectors) if normalise else vectors
 
     def merged(self, adapters: Adapters) -> PackedEncoder:
         """An encoder of its own with the first fit's adapter added to its weights."""

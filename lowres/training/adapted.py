@@ -107,18 +107,22 @@ class _Principal(Adapted):
         self._first = adapters.read(self.model)
 
     def fresh(self, *name: object) -> Tensors:
-        return _beside(self._first, self._first)
+        return self._beside(self._first)
 
     def write(self, kept: Tensors) -> None:
         adapters.write(self.model, {name: np.split(value, 2, _side(name))[0] for name, value in kept.items()})
 
     def read(self) -> Tensors:
-        return _beside(adapters.read(self.model), self._first)
+        return self._beside(adapters.read(self.model))
 
     def config(self) -> dict[str, Any]:
         assert isinstance(self.settings, PiSSA)
         rank, alpha = 2 * self.settings.rank, 2 * self.settings.alpha
         return super().config() | {"r": rank, "lora_alpha": alpha, "init_lora_weights": True}
+
+    def _beside(self, trained: Tensors) -> Tensors:
+        """LoRA of twice the rank whose update is that of ``trained`` less that of the first directions."""
+        return adapters.beside([trained, self._first], [1.0, -1.0])
 
 
 class _Allocated(Adapted):
@@ -242,14 +246,6 @@ def peft_settings(settings: Adapter, encoder: nn.Module) -> dict[str, Any]:
         return known | {"peft_type": "ADALORA", "init_r": settings.initial_rank, "target_r": settings.rank}
     flags = {"use_rslora": isinstance(settings, RsLoRA), "use_dora": isinstance(settings, DoRA)}
     return known | {"peft_type": "LORA", "r": settings.rank, **flags}
-
-
-def _beside(trained: Tensors, first: Tensors) -> Tensors:
-    """LoRA of twice the rank whose update is that of ``trained`` less that of ``first``."""
-    return {
-        name: np.concatenate([value, first[name] if ".lora_A." in name else -first[name]], _side(name))
-        for name, value in trained.items()
-    }
 
 
 def _side(name: str) -> int:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lowres import seeds
 from lowres.data.rows import unit_sizes
 from lowres.kinds import KINDS
+from lowres.models import adapters
 from lowres.models.heads import answers
 from lowres.training.check import Check
 from lowres.training.fit import Fit, Fitted
@@ -195,17 +196,14 @@ def _prototypes(fit: Fit, inputs: npt.NDArray[np.float32]) -> dict[str, npt.NDAr
 def _average(fit: Fit, ingredients: Sequence[Fitted]) -> Fitted:
     """The mean of adapters and heads; of updates exact: A and weighted B of all ingredients side by side."""
     assert isinstance(fit.objective, Average)
-    weights = fit.objective.weights
-    updates = fit.objective.of == "update"
-    adapter: dict[str, npt.NDArray[np.float32]] = {}
-    for name in ingredients[0].adapter:
-        arrays = [one.adapter[name] for one in ingredients]
-        weighted = [np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True)]
-        if updates:
-            is_a = ".lora_A." in name
-            adapter[name] = np.concatenate(arrays if is_a else weighted, axis=0 if is_a else 1)
-        else:
-            adapter[name] = np.sum(weighted, axis=0)
+    weights, each = fit.objective.weights, [one.adapter for one in ingredients]
+    if fit.objective.of == "update":
+        adapter = adapters.beside(each, weights)
+    else:
+        adapter = {
+            name: np.sum([np.float32(weight) * one[name] for weight, one in zip(weights, each, strict=True)], axis=0)
+            for name in each[0]
+        }
     return Fitted(adapter, _mean_head(fit, ingredients), checks=_averaged(fit, adapter, ingredients))
 
 

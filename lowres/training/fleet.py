@@ -26,7 +26,7 @@ from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
 from lowres.models.device import numerics
 from lowres.models.packed import NONE, Adapters, Pack, PackedEncoder, Spans, make_pack, make_spans
-from lowres.models.pooling import at_words, lengthened, over_windows
+from lowres.models.pooling import over_windows
 from lowres.training.acted import gradient_checks, logged
 from lowres.training.beginning import beginning, discriminator_shapes
 from lowres.training.fit import SCHEMA, Fit, Fitted, Tensors
@@ -200,7 +200,7 @@ class FleetEngine:
             )  # fmt: skip
             x = torch.cat([row for one in held for row in one.sequences]).float()
             words = None if held[0].words is None else [word for one in held for word in one.words or ()]
-            vectors = self._vectors(self.packed, x, pack, recipe.normalise, stacked, lowest, words)
+            vectors = self.packed.vectors(x, pack, self.backbone.pooling, recipe.normalise, stacked, lowest, words)
             if recipe.truncation == WINDOWS:
                 vectors = over_windows(vectors, np.concatenate([one.windows for one in held]))
             each, figure = losses(group[0].objective, _filled(vectors, spans, held), stack.heads(leaves))
@@ -235,13 +235,7 @@ class FleetEngine:
     def _places(self, lora: Carried | None) -> dict[tuple[int, str], str]:
         """Where each adapted linear is, and the name under which PEFT saves its A."""
         assert self.packed is not None
-        found = {}
-        for name in self._shapes(lora):
-            module, mark, _ = name.removeprefix("base_model.model.").partition(".lora_A.")
-            place = self.packed.place(module) if mark else None
-            if place is not None:
-                found[place] = name
-        return found
+        return self.packed.places(self._shapes(lora))
 
     def _spans(self, rows: Sequence[int]) -> Spans:
         return make_spans(rows, self.device, together=self.device != "cpu")
@@ -302,34 +296,12 @@ class FleetEngine:
             for batch in self._sets[name]:
                 x = torch.cat([below[place] for place in batch.places]) if first else model.embed(batch.ids)[batch.mask]
                 words = [firsts[place] for place in batch.places] if firsts else None
-                vectors = self._vectors(model, x.float(), batch.pack, recipe.normalise, first=first, words=words)
+                reading = self.backbone.pooling, recipe.normalise
+                vectors = model.vectors(x.float(), batch.pack, *reading, first=first, words=words)
                 made[spread.units(batch.places)] = vectors.cpu().numpy()
         if recipe.truncation != WINDOWS:
             return made
         return over_windows(torch.from_numpy(made), windows).numpy()
-
-    def _vectors(
-        self,
-        model: PackedEncoder,
-        x: Tensor,
-        pack: Pack,
-        normalise: bool,
-        stacked: Adapters = NONE,
-        first: int = 0,
-        words: Sequence[TokenArray] | None = None,
-    ) -> Tensor:
-        """One vector a sequence in fp32, or one for each of its ``words`` (their first tokens), [units, hidden], from what
-        goes into layer ``first``.
-        """
-        if words is not None:
-            hidden = model.forward(x, pack, stacked, first=first)
-            return at_words(hidden, (np.cumsum(pack.lengths) - pack.lengths).tolist(), words)
-        if self.backbone.pooling == "mean":
-            hidden = model.forward(x, pack, stacked, first=first)
-            vectors = torch.segment_reduce(hidden, "mean", lengths=torch.from_numpy(pack.lengths).to(hidden.device))
-        else:
-            vectors = model.forward(x, pack, stacked, first=first, only_first_token=True)
-        return lengthened(vectors) if normalise else vectors
 
 
 @dataclass(frozen=True)
