@@ -44,6 +44,7 @@ FILES = {
     "head.safetensors",
     ENCODER,
     EXITS,
+    "compression.json",
     "lowres.json",
     SUMS,
     *TOKENIZER_FILES,
@@ -186,10 +187,10 @@ class Classifier:
             raise UserError("no such speed", got=speed, expected="0 (every layer) to 1 (the first)")
         rows = rows_of(self.kind, texts)
         if not rows:
-            return early_exit.Left(encoder.said(np.zeros((0, 0), dtype=np.float32), self.head), np.zeros(0, dtype=np.int64))
-        return early_exit.leave(
-            self.packed, self.tokens, rows, self.reading, self.exits, self.head, speed, self.device
-        )
+            return early_exit.Left(
+                encoder.said(np.zeros((0, 0), dtype=np.float32), self.head), np.zeros(0, dtype=np.int64)
+            )
+        return early_exit.leave(self.packed, self.tokens, rows, self.reading, self.exits, self.head, speed, self.device)
 
     @property
     def reading(self) -> early_exit.Reading:

@@ -134,7 +134,9 @@ def leave(
             for layer in range(encoder.depth):
                 x = encoder.forward(x, batch.pack(device), first=layer, end=layer + 1)
                 last = layer == encoder.depth - 1
-                weight, bias = (head["weight"], head["bias"]) if last else (exits["weight"][layer], exits["bias"][layer])
+                weight, bias = (
+                    (head["weight"], head["bias"]) if last else (exits["weight"][layer], exits["bias"][layer])
+                )
                 said = answers(_vectors(x, batch, reading).cpu().numpy() @ weight.T + bias, answer, reading.labels)
                 unsure = _highest(uncertainty(said, answer), batch.sizes)
                 gone = np.ones(len(unsure), dtype=bool) if last else unsure < speed
@@ -172,9 +174,7 @@ class _Batch:
 
         stay = torch.from_numpy(np.repeat(~gone, self.lengths)).to(x.device)
         firsts = None if self.firsts is None else [one for one, out in zip(self.firsts, gone, strict=True) if not out]
-        rest = _Batch(
-            self.x, self.places[~gone], self.lengths[~gone], self.sizes[~gone], self.units, firsts
-        )
+        rest = _Batch(self.x, self.places[~gone], self.lengths[~gone], self.sizes[~gone], self.units, firsts)
         return x[stay], rest
 
 

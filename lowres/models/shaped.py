@@ -46,7 +46,7 @@ def load_shaped(folder: Path, device: str) -> nn.Module:
         kernels = "eager" if device == "cpu" else "sdpa"
         model: nn.Module = AutoModel.from_config(config, attn_implementation=kernels, trust_remote_code=False)
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None
+            setattr(model, "pooler", None)  # noqa: B010 - a module attribute
         reshape(model, tensors)
         model.load_state_dict(dequantised(tensors), strict=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -76,7 +76,9 @@ def count_heads(model: nn.Module) -> None:
     """Tells each attention how many heads its queries have."""
     for module in model.modules():
         size = getattr(module, "attention_head_size", None)
-        query = next((part for name in ("query", "q_lin", "q") if (part := getattr(module, name, None)) is not None), None)
+        query = next(
+            (part for name in ("query", "q_lin", "q") if (part := getattr(module, name, None)) is not None), None
+        )
         if isinstance(size, int) and query is not None:
             width = (query[-1] if hasattr(query, "__getitem__") else query).out_features
             for name in ("num_attention_heads", "n_heads"):
@@ -144,7 +146,7 @@ def make_dynamic(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
             for name, module in list(model.named_modules()):
                 if isinstance(module, nn.Linear) and tensors[name + WEIGHT].dtype == torch.int8:
-                    made = Linear(module.in_features, module.out_features)
+                    made = Linear(module.in_features, module.out_features)  # type: ignore[no-untyped-call]
                     scale = tensors[name + ".scale"].double()
                     zero = torch.zeros(len(scale), dtype=torch.long)
                     weight: Any = torch.quantize_per_channel(module.weight.detach(), scale, zero, 0, torch.qint8)
