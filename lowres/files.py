@@ -27,8 +27,9 @@ def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
 
 
 def write_sums(folder: Path) -> None:
-    """Writes ``SHA256SUMS`` of all files in a folder, as the program of that name does."""
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    """Writes ``SHA256SUMS`` of all files below a folder, as the program of that name does."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
+from lowres.analysis.asked import answers as answers
+from lowres.analysis.asked import score as score
 from lowres.analysis.measure import Scores, summarise
 from lowres.analysis.noise import Doubted, find_suspects
 from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
@@ -23,7 +22,7 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens, check_truncation
 from lowres.errors import FitError, UserError
-from lowres.kinds import KINDS, Given, rows_of
+from lowres.kinds import Given, rows_of
 from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
@@ -31,12 +30,11 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.models.lm_head import has_lm_head
 from lowres.report.sentences import LEAST_CUT, too_long
 from lowres.results import StudyResult, check_folder, classifier, write_text
-from lowres.scoring.metrics import all_metrics, widened
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
 from lowres.study.protocol import targets_of
 from lowres.study.provenance import provenance
-from lowres.study.runner import Progress, kept_answers, run_plan, truth
+from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
 from lowres.study.validation import Candidate, Validated, validate, validation
 from lowres.training.engines import make_engine
@@ -492,52 +490,6 @@ def doubted_labels(
     check_reach(found, config)
     engine = make_engine("fleet", found, found.tokens(), machine.device, machine.precision)
     return find_suspects(loaded, engine, config.recipe)
-
-
-def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str, object]:
-    """Every metric of a saved model on labelled rows.
-
-    Args:
-        model: Made for some of the labels.
-        rows: What it is scored on; a row whose label it has not seen counts as wrong.
-        labels: All labels of a task whose domains differ in them; none: the model has to know every label.
-
-    Raises:
-        UserError: As of ``answers``.
-    """
-    targets, said, known = answers(model, rows, labels)
-    return all_metrics(targets, said, known, rows.kind)
-
-
-def answers(
-    model: Classifier, rows: Rows, labels: Sequence[str] = ()
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], tuple[str, ...]]:
-    """What labelled rows are, as a ``Metric`` takes it, a saved model's answers on them [units, outputs], and the labels of both.
-
-    Args:
-        model: See ``score``.
-        rows: See ``score``.
-        labels: See ``score``.
-
-    Raises:
-        UserError: The model knows other labels than the rows have, or is of another kind, or there are no rows.
-    """
-    if rows.kind != model.kind:
-        raise UserError("the adapter was made for another kind of task", got=rows.kind, expected=model.kind)
-    if KINDS[rows.kind].answer == "value" and labels and tuple(labels) != model.labels:
-        raise UserError(
-            "the adapter was made for another scale", got=" to ".join(labels), expected=" to ".join(model.labels)
-        )
-    own = set(rows.by_label()) if KINDS[rows.kind].answer != "value" else set[str]()
-    known = tuple(labels) if set(model.labels) <= set(labels) and set(model.labels) & own else model.labels
-    unknown = sorted(own - set(known))
-    if unknown or not len(rows):
-        raise UserError(
-            "the adapter was made for another label set" if unknown else f"no rows of {rows.domain} to score on",
-            got=", ".join(unknown) or None,
-            expected=", ".join(model.labels),
-        )
-    return truth(rows, known), widened(model.predict_proba(list(rows.texts)), model.labels, known), known
 
 
 def load(

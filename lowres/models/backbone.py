@@ -25,6 +25,7 @@ from lowres.data.sources import Progress, cache_dir, fetch_pypi, read_member
 from lowres.data.tokens import Tokens
 from lowres.errors import FetchError, UserError, nearest
 from lowres.models.hub import HUB, HubBackbone, gather
+from lowres.models.shaped import SHAPED, in_layer, load_shaped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -180,8 +181,16 @@ class Backbone:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
+    def is_shaped(self) -> bool:
+        """Whether its linears are not those of its configuration, see ``lowres.models.shaped``."""
+        return (self.folder / SHAPED).is_file()
+
+    @property
     def layer_weights(self) -> int:
         """Weights of the linears in all layers, without biases."""
+        if self.is_shaped:
+            own = (shape for name, shape in self.shapes.items() if in_layer(name) is not None)
+            return sum(math.prod(shape) for shape in own if len(shape) == 2)
         wide = int(self.config.get("intermediate_size") or self.config.get("hidden_dim") or 4 * self.hidden)
         return self.layers * (4 * self.hidden**2 + 2 * self.hidden * wide)
 
@@ -208,6 +217,8 @@ class Backbone:
         Raises:
             UserError: Damaged weights, or weights that are not those of the whole encoder.
         """
+        if self.is_shaped:
+            return load_shaped(self.folder, device)
         from transformers import AutoModel
 
         model, absent = self.open(AutoModel, device)
@@ -274,7 +285,13 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
         return _from_catalogue(name, NAMED[name], progress)
     folder = Path(os.path.expanduser(name))
     if folder.is_dir():
-        return _checked(Backbone(name=_name_of(folder.resolve()), folder=folder.resolve()))
+        found = Backbone(name=_name_of(folder.resolve()), folder=folder.resolve())
+        if found.is_shaped:
+            raise UserError(
+                f"backbone {found.name} is compressed: it answers, but no adapter is trained on it",
+                expected="an encoder with the linears of its configuration",
+            )
+        return _checked(found)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(("./", "../")):
         return _from_hub(name, revision)
     close = nearest(name, NAMED)
@@ -288,6 +305,17 @@ def find_backbone(name: str, revision: str | None = None, progress: Progress | N
 def kept(name: str) -> Path:
     """The folder that a backbone of the catalogue has in the cache once it was fetched."""
     return cache_dir() / "models" / f"{name}-{NAMED[name].weights_sha256[:12]}"
+
+
+def inside(folder: Path, name: str) -> Backbone:
+    """The backbone that lies in a folder of a model.
+
+    Raises:
+        UserError: The folder lacks a part.
+    """
+    found = Backbone(name=name, folder=folder)
+    _check(found)
+    return found
 
 
 def is_kept(name: str) -> bool:

@@ -72,13 +72,23 @@ def _shown(value: object) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9 ]*(-[A-Za-z0-9]+)*(: [a-z-]+)?", text) else f"`{text}`"
 
 
-def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -> str:
+SHAPED = """\
+import lowres  # the linears of this encoder are not those of its configuration: other programs cannot load them
+
+model = lowres.load(".")  # this folder
+probabilities = model.predict_proba(texts)
+# for a program without lowres or torch: lowres export FOLDER --to onnx --out OTHER
+"""
+
+
+def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, shaped: bool = False) -> str:
     """README.md with metadata, measured scores and the snippet.
 
     Args:
         record: The content of ``lowres.json``.
         adapted: Whether there is an adapter beside the head.
         token_types: Whether the encoder has a token type for a second text; not all tokenizers give it unasked.
+        shaped: Whether only this project can load the encoder.
     """
     import yaml
 
@@ -122,6 +132,10 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
         batch=batch,
         answer=_answer(record, pooled),
     )
+    if shaped:
+        code = SHAPED
+    elif not adapted:
+        code = code.replace("from peft import PeftModel\n", "")
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
     lines += [
         f"- {_shown(score['metric'])} on {_shown(score['domain'])}: {score['value']:.3f}"
@@ -133,6 +147,11 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
             f"- abstaining: `lowres predict --min-precision P` takes its threshold from {counted['steps']['rows']} labelled"
             f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them; the"
             " threshold is set on them, so check the promise on other rows. It is for rows like them, not for another domain"
+        )
+    if record.get("speed"):
+        lines.append(
+            f"- early exits: `lowres predict` lets a text leave before the last layer at an uncertainty below {record['speed']:g};"
+            " --speed sets another one. The code below runs all layers"
         )
     return "\n".join(
         [
@@ -147,7 +166,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool) -
             "",
             *lines,
             "",
-            f"Without `lowres`, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:",
+            f"{'In Python' if shaped else 'Without `lowres`'}, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:",
             "",
             "```python",
             code.rstrip(),

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -20,9 +20,9 @@ from lowres.data.tokens import HEAD, Tokens, truncations
 from lowres.errors import LowresError, UserError
 from lowres.files import SUMS, write_sums
 from lowres.kinds import KINDS, Given, rows_of
-from lowres.models import adapters, encoder
+from lowres.models import adapters, early_exit, encoder
 from lowres.models.abstention import Counted, operating
-from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
+from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone, inside
 from lowres.models.card import model_card
 from lowres.scoring.multilabel import GIVEN_FROM
 from lowres.scoring.operating import Operating, operating_steps
@@ -31,12 +31,20 @@ from lowres.settings import parse, shown
 if TYPE_CHECKING:
     from torch import nn
 
+    from lowres.models.packed import PackedEncoder
+
 SCHEMA = 1
+ENCODER = "encoder"
+"""Folder of the encoder of a model that brings its own."""
+EXITS = "exits.safetensors"
 FILES = {
     "README.md",
     "adapter_config.json",
     "adapter_model.safetensors",
     "head.safetensors",
+    ENCODER,
+    EXITS,
+    "compression.json",
     "lowres.json",
     SUMS,
     *TOKENIZER_FILES,
@@ -75,6 +83,8 @@ class Record:
     """The same."""
     truncation: str = HEAD
     """Absent where it is ``head``."""
+    speed: float = 0.0
+    """Absent where there are no early exits."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) < max(2, len(self.labels)):
@@ -85,6 +95,8 @@ class Record:
             raise ValueError(f"pooling: got {shown(self.pooling)}, expected mean or cls")
         if self.max_length < 1:
             raise ValueError("max_length: expected at least 1")
+        if not 0 <= self.speed <= 1:
+            raise ValueError(f"speed: got {shown(self.speed)}, expected 0 to 1")
         if self.truncation not in (known := truncations(self.kind)):
             raise ValueError(
                 f"truncation: got {shown(self.truncation)}, expected {' or '.join(known)} for kind {self.kind}"
@@ -110,6 +122,9 @@ class Classifier:
         kind: A name of ``lowres.kinds.KINDS``. A model of kind ``pair`` reads tuples of two texts, one of ``tokens`` lists of words,
             others texts.
         truncation: What is read of a text with more tokens, a name of ``lowres.data.tokens.TRUNCATIONS``.
+        whole: Whether the encoder is this model's own and is saved with it.
+        exits: Heads on the layers below the last, ``weight`` [layers − 1, outputs, hidden] and ``bias``; empty: none.
+        speed: With exits, how uncertain a text may be to leave early, 0 … 1; at 0 all go through every layer.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
     """
@@ -127,6 +142,9 @@ class Classifier:
     counted: Counted | None = None
     kind: str = "classification"
     truncation: str = HEAD
+    whole: bool = False
+    exits: Tensors = field(default_factory=dict)
+    speed: float = 0.0
     device: str = "cpu"
     precision: str = "fp32"
 
@@ -137,6 +155,8 @@ class Classifier:
         Raises:
             UserError: Not texts, or not pairs of texts, or lists of words, where the model reads those.
         """
+        if self.exits and self.speed:
+            return self.leave(texts).answers
         vectors = encoder.features(
             self.network,
             self.tokens,
@@ -149,6 +169,40 @@ class Classifier:
             truncation=self.truncation,
         )
         return encoder.said(vectors, self.head, self.kind, self.labels)
+
+    def leave(self, texts: Sequence[Given], speed: float | None = None) -> early_exit.Left:
+        """Answers of a model with early exits, as ``predict_proba``, and the layers that each text went through.
+
+        Args:
+            texts: Any number of them.
+            speed: In place of the model's own.
+
+        Raises:
+            UserError: The model has no exits, or the speed is none.
+        """
+        speed = self.speed if speed is None else speed
+        if not self.exits:
+            raise UserError("the model has no early exits", hint="lowres compress ADAPTER --method early-exit")
+        if not 0 <= speed <= 1:
+            raise UserError("no such speed", got=speed, expected="0 (every layer) to 1 (the first)")
+        rows = rows_of(self.kind, texts)
+        if not rows:
+            return early_exit.Left(
+                encoder.said(np.zeros((0, 0), dtype=np.float32), self.head), np.zeros(0, dtype=np.int64)
+            )
+        return early_exit.leave(self.packed, self.tokens, rows, self.reading, self.exits, self.head, speed, self.device)
+
+    @property
+    def reading(self) -> early_exit.Reading:
+        """How it reads texts."""
+        return early_exit.Reading(
+            self.kind, self.labels, self.max_length, self.pooling, self.normalise, self.truncation
+        )
+
+    @cached_property
+    def packed(self) -> PackedEncoder:
+        """The encoder, without an adapter, as it runs layer by layer."""
+        return early_exit.packed(self.network, self.precision)
 
     @overload
     def predict(self, texts: Sequence[Given]) -> list[str]: ...
@@ -282,12 +336,16 @@ class Classifier:
                 {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
                 folder / "adapter_model.safetensors",
             )
-        save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
+        if self.whole:
+            copy_encoder(self.backbone.folder, folder / ENCODER)
+        for name, tensors in (("head.safetensors", self.head), (EXITS, self.exits)):
+            if tensors:
+                save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / name)
         origin = Origin(
             name=self.backbone.name,
             hub_id=self.backbone.hub_id,
             revision=self.backbone.revision,
-            folder=None if self.backbone.hub_id else str(self.backbone.folder),
+            folder=ENCODER if self.whole else None if self.backbone.hub_id else str(self.backbone.folder),
             weights_sha256=self.backbone.weights_sha256,
         )
         record = asdict(
@@ -302,12 +360,19 @@ class Classifier:
                 self.counted,
                 self.kind,
                 self.truncation,
+                self.speed,
             )
         )
-        if self.truncation == HEAD:
-            del record["truncation"]
+        for name, usual in (("truncation", HEAD), ("speed", 0.0)):
+            if record[name] == usual:
+                del record[name]
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-        card = model_card(record, adapted=self.adapter is not None, token_types=encoder.tells_apart(self.network))
+        card = model_card(
+            record,
+            adapted=self.adapter is not None,
+            token_types=encoder.tells_apart(self.network),
+            shaped=self.backbone.is_shaped,
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
         for name in TOKENIZER_FILES:
             if (self.tokenizer / name).is_file():
@@ -351,7 +416,11 @@ def load_classifier(
         adapter, tensors = _json(folder / "adapter_config.json"), _tensors(folder, "adapter_model.safetensors")
         adapters.check_config(adapter, tensors)
     origin = record.backbone
-    found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)
+    whole = origin.folder == ENCODER and origin.hub_id is None
+    if whole:  # what lies in the folder is the encoder of no other model
+        found = inside(folder / ENCODER, origin.name)
+    else:
+        found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)
     if found.weights_sha256 != origin.weights_sha256:
         raise UserError(
             f"adapter folder {folder} was made for other weights",
@@ -365,6 +434,16 @@ def load_classifier(
             f"adapter folder {folder}: the head does not fit",
             got=_sizes({name: value.shape for name, value in head.items()}),
             expected=f"{_sizes(shapes)}, for {len(record.labels)} labels and backbone {found.name}",
+        )
+    exits = _tensors(folder, EXITS) if (folder / EXITS).is_file() else {}
+    if exits:
+        shapes = {name: (found.layers - 1, *shape) for name, shape in shapes.items()}
+        if {name: value.shape for name, value in exits.items()} != shapes:
+            raise UserError(f"adapter folder {folder}: the early exits do not fit", expected=_sizes(shapes))
+        early_exit.check_reading(
+            early_exit.Reading(
+                record.kind, record.labels, record.max_length, record.pooling, record.normalise, record.truncation
+            )
         )
     if record.max_length > found.longest:
         raise UserError(
@@ -386,9 +465,22 @@ def load_classifier(
         counted=record.counted,
         kind=record.kind,
         truncation=record.truncation,
+        whole=whole,
+        exits=exits,
+        speed=record.speed if exits else 0.0,
         device=device,
         precision=precision,
     )
+
+
+def copy_encoder(folder: Path, place: Path) -> None:
+    """Copies what an encoder consists of, tokenizer and pooling included, into a new folder."""
+    wanted = ["config.json", "modules.json", "1_Pooling/config.json", *TOKENIZER_FILES]
+    wanted += sorted(path.name for path in folder.glob("*.safetensors"))
+    for name in wanted:
+        if (folder / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, place / name)
 
 
 def _example(kind: str, text: str) -> Given:

@@ -1,0 +1,231 @@
+"""``compress``: a fitted model made smaller or faster, loaded again, and compared with what it was."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lowres
+from lowres.data import splits
+from lowres.data.rows import Rows
+from lowres.data.task import Task
+from lowres.errors import LowresError, UserError
+from lowres.export import compare
+from lowres.export.compression import Compression
+from lowres.export.shrink import METHODS, Settings
+from lowres.export.teaching import Told
+from lowres.export.whole import merged_network, with_encoder
+from lowres.kinds import KINDS
+from lowres.models.abstention import Counted
+from lowres.models.classifier import Classifier, check_place, load_classifier
+from lowres.models.device import resolve
+from lowres.scoring.operating import operating_steps
+from lowres.study.protocol import JOIN
+
+MOST_TEXTS = 8000
+"""Texts of a domain that a method is given."""
+RECORD = "compression.json"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a compression is tried on: domains of a task, and how much of them is looked at."""
+
+    task: Task
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    limit: int | None = None
+    """At most so many test rows a domain."""
+    texts: int = MOST_TEXTS
+    """At most so many train texts a domain, labels out of reach."""
+
+    @property
+    def tests(self) -> dict[str, Rows]:
+        """Test rows by domain, sources first."""
+        names = (*self.sources, *self.targets)
+        return {name: splits.limit_test(self.task.name, self.task.domain(name).test, self.limit) for name in names}
+
+    @property
+    def unlabelled(self) -> list[str]:
+        """Train texts of all domains; of each the first of draw 0."""
+        found: list[str] = []
+        for name in (*self.sources, *self.targets):
+            train = self.task.domain(name).train
+            found += list(splits.cap(self.task.name, train, self.texts, 0).texts) if len(train) else []
+        return found
+
+
+def ground(
+    model: Classifier,
+    task: Task,
+    *,
+    sources: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    limit: int | None = None,
+    texts: int = MOST_TEXTS,
+) -> Ground:
+    """Where a model is tried: by default on the source and the target that it was made for, or where it had no source on
+    its own domain and all others.
+
+    Raises:
+        UserError: An unknown domain, one without test rows, or a task of another kind.
+    """
+    if task.kind != model.kind:
+        raise UserError("the adapter was made for another kind of task", got=task.kind, expected=model.kind)
+    own, made_for = model.about.get("source"), model.about.get("target")
+    if not sources:
+        known = str(own).split(JOIN) if own else [str(made_for)]
+        if missing := [name for name in known if name not in task.domains]:
+            raise UserError(
+                f"the adapter was made for {', '.join(missing)}, which task {task.name} lacks",
+                expected=", ".join(task.domains),
+                hint="name a source: --source DOMAIN",
+            )
+        sources = known
+    if not targets:
+        others = [str(made_for)] if own and made_for in task.domains else [*task.domains]
+        targets = [name for name in others if name not in sources]
+    both = [name for name in targets if name in sources]
+    if both:
+        raise UserError("a domain is source and target", got=", ".join(both))
+    found = Ground(task, tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(targets)), limit, texts)
+    for name, rows in found.tests.items():
+        if not len(rows):
+            raise UserError(f"domain {name} has no test rows")
+    if texts < 1:
+        raise UserError("texts", got=texts, expected="at least 1")
+    return found
+
+
+def compress(
+    model: Classifier,
+    where: Ground,
+    method: str,
+    settings: Settings,
+    out: str | Path,
+    *,
+    max_loss: float | None = None,
+    told: Told = lambda _: None,
+) -> Compression:
+    """Makes a smaller or faster model, saves it, loads it again and compares it with the one before.
+
+    No label is looked at to make it. The comparison is on test rows: of this one model, so its intervals are over test groups.
+
+    Args:
+        model: The one before.
+        where: Domains of its task.
+        method: A name of ``shrink.METHODS``.
+        settings: Of the method.
+        out: Folder of the new model.
+        max_loss: Refuse a model whose score on any domain falls by more.
+        told: Told how far the method is, 0 … 1.
+
+    Raises:
+        UserError: The method does not fit the model, or the folder holds something else.
+        LowresError: The score fell by more than ``max_loss``; nothing is written.
+    """
+    folder = Path(out)
+    check_place(folder)
+    texts = where.unlabelled
+    if not texts:
+        raise UserError("no train texts to learn from", got=f"domains {', '.join((*where.sources, *where.targets))}")
+    with tempfile.TemporaryDirectory() as place:
+        began = time.perf_counter()
+        learner = replace(model, precision=resolve(model.device).precision)
+        made = METHODS[method].act(learner, settings, texts, Path(place) / "encoder", told)
+        made = replace(made, precision=model.precision)
+        seconds = time.perf_counter() - began
+        draft = _described(made, method).save(Path(place) / "draft", texts[:8])
+        after = load_classifier(draft, device=model.device, precision=model.precision)
+        before = with_encoder(model, merged_network(model), Path(place) / "before", what="merged")
+        found = compared([(before, after)], where, method, settings, seconds, len(texts))
+        check_loss(found, max_loss)
+        ready = _measured(after, where, found)
+        ready.save(folder, texts[:8])
+    (folder / RECORD).write_text(found.to_json(), encoding="utf-8")
+    return found
+
+
+def compared(
+    pairs: Sequence[tuple[Classifier, Classifier]],
+    where: Ground,
+    method: str,
+    settings: Settings,
+    seconds: float,
+    texts: int,
+) -> Compression:
+    """Both sides of each pair on all test rows; with several pairs, such as one a draw, intervals are over these too.
+
+    Args:
+        pairs: (Before, after), both whole models; costs are those of the first pair.
+        where: Domains of their task.
+        method: Its name.
+        settings: Its settings.
+        seconds: That it took.
+        texts: That it was given.
+    """
+    import torch
+
+    task, tests = where.task, where.tests
+    known = task.labels if task.labels_of else ()
+    asked = [(compare.ask(before, tests, known), compare.ask(after, tests, known)) for before, after in pairs]
+    before, after = pairs[0]
+    first = where.sources[0]
+    sample = list(tests[first].texts)
+    times, gains = compare.timed(before, after, sample)
+    about = before.about
+    return Compression(
+        lowres=lowres.__version__,
+        task=task.name,
+        task_version=task.version,
+        metric=task.metric,
+        model=f"{before.backbone.name}, {about.get('method', 'lowres')}",
+        method=method,
+        settings=asdict(settings),
+        texts=texts,
+        draws=len(pairs),
+        device=before.device,
+        precision=before.precision,
+        threads=torch.get_num_threads(),
+        seconds=round(seconds, 2),
+        before=compare.side(before, sample, times[0]),
+        after=compare.side(after, sample, times[1]),
+        speed_up=gains,
+        domains=compare.on_domains(asked, tests, task.measure, where.sources, task.kind),
+        shift=compare.falls(asked, tests, task.measure, where.sources),
+        warnings=[],
+    )
+
+
+def check_loss(found: Compression, max_loss: float | None) -> None:
+    """Raises a ``LowresError`` where the score of a domain fell by more than allowed."""
+    worse = [one for one in found.domains if max_loss is not None and -one.change.mean > max_loss]
+    if worse:
+        lines = "; ".join(f"{one.domain} {one.before.mean:.3f} → {one.after.mean:.3f}" for one in worse)
+        raise LowresError(
+            f"{found.method} costs more than --max-loss {max_loss:g}: {lines}\nnothing was written; try a milder setting"
+        )
+
+
+def _described(model: Classifier, method: str) -> Classifier:
+    """The model with a card that says what it is; what was counted on the model before does not hold for it."""
+    return replace(model, about={**model.about, "compressed": method, "scores": []}, counted=None)
+
+
+def _measured(model: Classifier, where: Ground, found: Compression) -> Classifier:
+    """The model with its own scores, and where it can say when to abstain its own counts."""
+    scores = [
+        {"task": found.task, "domain": one.domain, "metric": found.metric, "value": one.after.mean}
+        for one in found.domains
+    ]
+    made: Classifier = replace(model, about={**model.about, "scores": scores})
+    domain: Any = model.about.get("target") or where.sources[0]
+    rows = where.tests.get(domain)
+    if rows is None or not KINDS[model.kind].single or set(rows.by_label()) - set(model.labels):
+        return made
+    steps = operating_steps(rows.targets(model.labels), model.predict_proba(list(rows.texts)), rows.groups)
+    return replace(made, counted=Counted(found.task, domain, "test", steps))
