@@ -9,12 +9,23 @@ from lowres.errors import LowresError, UserError, nearest
 
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
+    from lowres.export.hot_fix import patch
     from lowres.library import Study, load
     from lowres.models.several import load_many
     from lowres.results import StudyResult
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "load", "load_many"]
+__all__ = [
+    "Classifier",
+    "LowresError",
+    "Study",
+    "StudyResult",
+    "UserError",
+    "__version__",
+    "load",
+    "load_many",
+    "patch",
+]
 
 _HOME = {
     "Classifier": "estimator",
@@ -22,6 +33,7 @@ _HOME = {
     "StudyResult": "results",
     "load": "library",
     "load_many": "models.several",
+    "patch": "export.hot_fix",
 }
 
 

@@ -28,6 +28,7 @@ from lowres.models.backbone import Backbone, find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.models.lm_head import has_lm_head
+from lowres.models.patch import with_patch
 from lowres.report.sentences import LEAST_CUT, too_long
 from lowres.results import StudyResult, check_folder, classifier, write_text
 from lowres.study.config import StudyConfig, build_config, safe_stem
@@ -493,7 +494,21 @@ def doubted_labels(
 
 
 def load(
-    folder: str | Path, *, backbone: str | None = None, device: str = "cpu", precision: str = "fp32"
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    patch: str | Path | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> Classifier:
-    """A saved adapter: ``predict``, ``predict_proba``, ``save``. See ``lowres.models.classifier.load_classifier``."""
-    return load_classifier(folder, backbone=backbone, device=device, precision=precision)
+    """A saved adapter: ``predict``, ``predict_proba``, ``save``. See ``lowres.models.classifier.load_classifier``.
+
+    Args:
+        folder: Of the adapter.
+        backbone: The encoder, if it is not where the adapter says.
+        patch: A folder of ``lowres patch`` that is put on; saving the model then bakes it in.
+        device: Where to compute.
+        precision: ``fp32`` or ``bf16``.
+    """
+    model = load_classifier(folder, backbone=backbone, device=device, precision=precision)
+    return with_patch(model, folder, patch)

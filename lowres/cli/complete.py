@@ -62,6 +62,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "fit": {"task": tasks, "method": methods, "backbone": backbones, "adapter": adapters},
     "evaluate": {"task": tasks, "backbone": backbones},
     "predict": {"backbone": backbones},
+    "patch": {"task": tasks, "backbone": backbones},
     "explain": {"task": tasks, "backbone": backbones},
     "tasks show": {"name": tasks},
     "tasks check": {"name": tasks},

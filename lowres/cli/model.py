@@ -64,6 +64,9 @@ def evaluate(
     backbone: Annotated[
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
+    patch: Annotated[
+        Path | None, typer.Option(help="A folder of `lowres patch` to put on.", show_default=False)
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option(help="Column of the text, for a table.", show_default=False)
     ] = None,
@@ -103,7 +106,7 @@ def evaluate(
         say(line)
     domain = loaded.domain(on)
     rows = domain.test if split == "test" else domain.dev
-    found = score(load(adapter, backbone=backbone), rows, loaded.labels if loaded.labels_of else ())
+    found = score(load(adapter, backbone=backbone, patch=patch), rows, loaded.labels if loaded.labels_of else ())
     put(
         dumps(
             {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},

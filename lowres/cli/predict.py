@@ -44,6 +44,9 @@ def predict(
     backbone: Annotated[
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
+    patch: Annotated[
+        Path | None, typer.Option(help="A folder of `lowres patch` to put on.", show_default=False)
+    ] = None,
     min_precision: Annotated[
         float | None,
         typer.Option(
@@ -64,10 +67,11 @@ def predict(
     from lowres.kinds import KINDS
     from lowres.models.abstention import basis
     from lowres.models.classifier import load_classifier
+    from lowres.models.patch import with_patch
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    model = load_classifier(adapter, backbone=backbone)
+    model = with_patch(load_classifier(adapter, backbone=backbone), adapter, patch)
     columns = _columns(model, text_column, pair_column)
     promise = None if min_precision is None else model.operating(min_precision)
     threshold = promise.threshold if promise else 0.0

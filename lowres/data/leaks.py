@@ -123,6 +123,16 @@ def remove_taught(outside: Rows, trained: Mapping[str, Rows]) -> tuple[Rows, lis
     return outside.take(kept), _tally("train overlap", gone)
 
 
+def partners(left: Sequence[str], right: Sequence[str]) -> Positions:
+    """For each text of one side the first of the other that is the same, or −1."""
+    whole = [normalise(text) for text in (*left, *right)]
+    first = {text: place for place, text in reversed(list(enumerate(whole[len(left) :])))}
+    found = np.array([first.get(text, -1) for text in whole[: len(left)]], dtype=np.int64)
+    grams = gram_matrix(whole)
+    near = nearly_same(grams[: len(left)], grams[len(left) :])
+    return np.where(found < 0, near, found)
+
+
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
     while batch := list(islice(texts, _BATCH)):
         yield batch

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -410,10 +410,10 @@ def load_classifier(
     """
     folder = Path(folder)
     record = _record(folder)
-    head = _tensors(folder, "head.safetensors")
+    head = read_tensors(folder, "head.safetensors")
     adapter, tensors = None, {}
     if (folder / "adapter_config.json").is_file():
-        adapter, tensors = _json(folder / "adapter_config.json"), _tensors(folder, "adapter_model.safetensors")
+        adapter, tensors = read_json(folder / "adapter_config.json"), read_tensors(folder, "adapter_model.safetensors")
         adapters.check_config(adapter, tensors)
     origin = record.backbone
     whole = origin.folder == ENCODER and origin.hub_id is None
@@ -435,7 +435,7 @@ def load_classifier(
             got=_sizes({name: value.shape for name, value in head.items()}),
             expected=f"{_sizes(shapes)}, for {len(record.labels)} labels and backbone {found.name}",
         )
-    exits = _tensors(folder, EXITS) if (folder / EXITS).is_file() else {}
+    exits = read_tensors(folder, EXITS) if (folder / EXITS).is_file() else {}
     if exits:
         shapes = {name: (found.layers - 1, *shape) for name, shape in shapes.items()}
         if {name: value.shape for name, value in exits.items()} != shapes:
@@ -488,13 +488,13 @@ def _example(kind: str, text: str) -> Given:
     return (text, text) if kind == "pair" else text.split() if KINDS[kind].unit == "word" else text
 
 
-def check_place(folder: Path) -> None:
-    """Refuses a place for an adapter folder that holds something else."""
+def check_place(folder: Path, files: Collection[str] = FILES, mark: str = "lowres.json") -> None:
+    """Refuses a place for a folder of these files that holds something else; ``mark`` is the one that tells it."""
     if folder.is_file():
         raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if found and ("lowres.json" not in found or found - FILES):
-        other = ", ".join(sorted(found - FILES)[:3]) or "no lowres.json"
+    if found and (mark not in found or found - set(files)):
+        other = ", ".join(sorted(found - set(files))[:3]) or f"no {mark}"
         raise UserError(f"{folder} holds something else", got=other, hint="choose an empty or new folder")
 
 
@@ -506,7 +506,7 @@ def _record(folder: Path) -> Record:
             got="no lowres.json",
             hint="give a folder such as runs/NAME/best/TARGET-SHOTS",
         )
-    content = _json(path)
+    content = read_json(path)
     if content.get("schema") != SCHEMA:
         raise UserError(
             f"adapter folder {folder} is of a format that this version does not read",
@@ -517,7 +517,7 @@ def _record(folder: Path) -> Record:
     return parse(Record, content, f"adapter folder {folder} is damaged: lowres.json")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
         with path.open("rb") as stream:
@@ -533,7 +533,7 @@ def _json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _tensors(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
+def read_tensors(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     """Finite numbers from a safetensors file; no other format is read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -130,7 +130,7 @@ def stacked(models: Sequence[Classifier]) -> Stacked | None:
     """The models on one packed encoder; None where it has no packed form, or one of them is no plain adapter that fits it."""
     first = models[0]
     scales = [adapters.plain_scale(model.adapter) for model in models]
-    if any(scale is None for scale in scales):
+    if any(scale is None for scale in scales) or any(model.exits and model.speed for model in models):
         return None
     try:
         dtype = torch.bfloat16 if first.precision == "bf16" else torch.float32
