@@ -29,7 +29,7 @@ class Mending:
 
     rank: int = 4
     """Of its LoRA, at most 4."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Of AdamW, for LoRA and the difference of the head."""
     batch: int = 8
     """Fixes a step."""
@@ -37,10 +37,12 @@ class Mending:
     """Replayed rows a step."""
     replay_rows: int = 512
     """Train rows that are replayed, over all domains."""
-    keep: float = 2.0
+    keep: float = 5.0
     """Weight of the cross-entropy to the model's own answers on replayed rows; that of the fixes is 1."""
     margin: float = 0.1
-    """Probability by which the right label of every fix has to lead before training ends."""
+    """Probability by which the right label of every fix has to lead; a fix that leads by twice as much is left in peace."""
+    settle: int = 60
+    """Steps after all fixes are right, with the rate falling to zero, in which replayed rows come back to their answers."""
     steps: int = 600
     """At the most."""
     every: int = 10
@@ -49,7 +51,7 @@ class Mending:
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= MOST_RANK:
             raise UserError("rank of a patch", got=self.rank, expected=f"1 to {MOST_RANK}")
-        for name in ("learning_rate", "batch", "replay", "replay_rows", "steps", "every"):
+        for name in ("learning_rate", "batch", "replay", "replay_rows", "settle", "steps", "every"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is out of range", got=getattr(self, name), expected="above 0")
         if not 0 <= self.margin < 1 or not self.keep >= 0:
@@ -69,7 +71,7 @@ class Mended:
 
 
 def mended(model: Classifier, fixes: Rows, replay: Sequence[str], settings: Mending, name: Sequence[object]) -> Mended:
-    """Trains until the right label of every fix leads by the margin, or the steps are used up.
+    """Trains until the right label of every fix leads by the margin and all has settled, or the steps are used up.
 
     Args:
         model: Stays as it is.
@@ -87,9 +89,17 @@ def mended(model: Classifier, fixes: Rows, replay: Sequence[str], settings: Mend
     optimizer = torch.optim.AdamW(lesson.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     own = _passes(len(fixes), settings.batch, *name, "fixes")
     others = _passes(len(replay), settings.replay, *name, "replay")
+    began: int | None = None  # when it began to settle
     for step in range(settings.steps):
-        if step % settings.every == 0 and lesson.lead() >= settings.margin:
-            return Mended(lesson.tensors(), step)
+        if began is None and step % settings.every == 0 and lesson.lead() >= settings.margin:
+            began = step
+        if began is not None and step == began + settings.settle:
+            if lesson.lead() >= settings.margin:
+                return Mended(lesson.tensors(), step)
+            began = None
+        left = 1.0 if began is None else 1.0 - (step - began) / settings.settle
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * left
         loss = lesson.loss(own(step), others(step))
         if not torch.isfinite(loss):
             raise FitError(f"the loss became {loss.item()} at step {step + 1}; try a lower learning rate")
@@ -131,7 +141,9 @@ class _Lesson:
         from torch.nn import functional
 
         logits = self._logits(np.concatenate([fixes, len(self.targets) + replay]))
-        wrong = functional.cross_entropy(logits[: len(fixes)], self.targets[fixes])
+        own, targets = logits[: len(fixes)], self.targets[fixes]
+        open_ = _leads(own.detach(), targets) < 2 * self.settings.margin
+        wrong = (functional.cross_entropy(own, targets, reduction="none") * open_).mean()
         if not len(replay):
             return wrong
         return wrong + self.settings.keep * functional.cross_entropy(logits[len(fixes) :], self.asked[replay])
@@ -144,10 +156,7 @@ class _Lesson:
         with torch.no_grad():
             for begin in range(0, len(self.targets), 32):
                 places = np.arange(begin, min(begin + 32, len(self.targets)))
-                said = self._logits(places).softmax(-1)
-                right = said.gather(1, self.targets[places][:, None])[:, 0]
-                other = said.scatter(1, self.targets[places][:, None], -1.0).amax(1)
-                found.append(float((right - other).min()))
+                found.append(float(_leads(self._logits(places), self.targets[places]).min()))
         return min(found)
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -167,6 +176,13 @@ class _Lesson:
             vectors = over_windows(vectors, self.windows.sizes[places])
         weight, bias = (self.head[part] + self.change[part] for part in ("weight", "bias"))
         return vectors @ weight.T + bias
+
+
+def _leads(logits: Tensor, targets: Tensor) -> Tensor:
+    """By how much the probability of the right label is above the next, [rows]."""
+    said, places = logits.softmax(-1), targets[:, None]
+    leads: Tensor = said.gather(1, places)[:, 0] - said.scatter(1, places, -1.0).amax(1)
+    return leads
 
 
 def _passes(rows: int, take: int, *name: object) -> Any:

@@ -30,16 +30,18 @@ QUICK = Mending(learning_rate=5e-3, replay_rows=60)
 FIXES: list[tuple[Given, str]] = [("my phone was lovely and the box", "negative"), ("awful plot", "positive")]
 
 
-def fitted(backbone: Backbone, task: Task, adapter: Adapter | None = None, **reading: Any) -> Classifier:
+def fitted(
+    backbone: Backbone, task: Task, adapter: Adapter | None = None, domain: str = "shop", **reading: Any
+) -> Classifier:
     engine = LoopEngine(backbone, backbone.tokens(), "cpu", "fp32")
     recipe = Recipe(learning_rate=5e-3, head_learning_rate=5e-2, min_steps=60, max_length=24, **reading)
-    rows = splits.shots(task.name, task.domains["shop"].train, 20, 0)
+    rows = splits.shots(task.name, task.domains[domain].train, 20, 0)
     fit = Fit((Part(rows),), task.labels, task.name, 0, recipe=recipe, adapter=adapter or LoRA(rank=4, alpha=8))
     ((_, made),) = engine.fit_many([fit], {})
     assert isinstance(made, Fitted)
     return Classifier(
         backbone, engine.adapter_config(fit), made.adapter, made.head, task.labels, 24, "mean", True, backbone.folder,
-        {"task": task.name, "target": "shop"}, kind=task.kind, truncation=recipe.truncation,
+        {"task": task.name, "target": domain}, kind=task.kind, truncation=recipe.truncation,
     )  # fmt: skip
 
 
