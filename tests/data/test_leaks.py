@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowres.data.leaks import MIN_GRAMS, Finding, gram_matrix, nearly_same, normalise, remove
+from lowres.data.leaks import MIN_GRAMS, Finding, gram_matrix, nearly_same, normalise, partners, remove
 from lowres.data.rows import Rows
 from lowres.data.spec import Overlap
 from lowres.data.splits import Parts
@@ -173,3 +173,10 @@ def test_nothing_leaks_and_tests_are_whole(
 
 def test_no_rows_at_all() -> None:
     assert kept(domain("one")) == ([[[], [], []]], [])
+
+
+def test_partners_of_texts() -> None:
+    long = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    left = ["Good, day!", "other words", long + " seventeen"]
+    assert partners(left, ["x", "good day", long, "GOOD DAY"]).tolist() == [1, -1, 2]
+    assert partners([], ["x"]).tolist() == []
