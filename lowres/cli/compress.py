@@ -93,16 +93,16 @@ def compress(
     from lowres.cli.run import show_compression
     from lowres.data.task import load_task
     from lowres.errors import UserError
-    from lowres.export.compress import compress as act
-    from lowres.export.compress import ground
     from lowres.export.shrink import settings_of
+    from lowres.library import compress as act
     from lowres.models.classifier import check_place, load_classifier
 
     given = {
         "layers": layers, "width": width, "heads": heads, "neurons": neurons, "energy": energy, "bits": bits, "flops": flops,
         "speed": speed, "epochs": epochs, "learning_rate": learning_rate,
     }  # fmt: skip
-    settings = settings_of(method, {name: value for name, value in given.items() if value is not None})
+    settings = {name: value for name, value in given.items() if value is not None}
+    settings_of(method, settings)
     check_place(out)
     if out.resolve() == adapter.resolve():
         raise UserError(
@@ -115,9 +115,11 @@ def compress(
     loaded = load_task(str(named), wanted=(*listed(source), *listed(target)), progress=DownloadProgress())
     for line in loaded.notes:
         say(line)
-    where = ground(model, loaded, sources=listed(source), targets=listed(target), limit=limit, texts=texts)
     with ShareProgress(method) as progress:
-        found = act(model, where, method, settings, out, max_loss=max_loss, told=progress)
+        found = act(
+            model, out, method=method, task=loaded, sources=listed(source), targets=listed(target), limit=limit,
+            texts=texts, max_loss=max_loss, progress=progress, **settings,
+        )  # fmt: skip
     show_compression(found, "json" if json else "table")
     if not json:
         put(plain(str(out)))
