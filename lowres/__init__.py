@@ -10,7 +10,7 @@ from lowres.errors import LowresError, UserError, nearest
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
     from lowres.export.hot_fix import patch
-    from lowres.library import Study, load
+    from lowres.library import Study, compress, load
     from lowres.models.several import load_many
     from lowres.results import StudyResult
 
@@ -22,6 +22,7 @@ __all__ = [
     "StudyResult",
     "UserError",
     "__version__",
+    "compress",
     "load",
     "load_many",
     "patch",
@@ -31,6 +32,7 @@ _HOME = {
     "Classifier": "estimator",
     "Study": "library",
     "StudyResult": "results",
+    "compress": "library",
     "load": "library",
     "load_many": "models.several",
     "patch": "export.hot_fix",

@@ -22,6 +22,10 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens, check_truncation
 from lowres.errors import FitError, UserError
+from lowres.export.compress import MOST_TEXTS, ground
+from lowres.export.compress import compress as make_smaller
+from lowres.export.compression import Compression
+from lowres.export.shrink import settings_of
 from lowres.kinds import Given, rows_of
 from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
@@ -491,6 +495,48 @@ def doubted_labels(
     check_reach(found, config)
     engine = make_engine("fleet", found, found.tokens(), machine.device, machine.precision)
     return find_suspects(loaded, engine, config.recipe)
+
+
+def compress(
+    model: Classifier,
+    out: str | Path,
+    *,
+    method: str,
+    task: str | Path | Task | None = None,
+    sources: Iterable[str] = (),
+    targets: Iterable[str] = (),
+    limit: int | None = None,
+    texts: int = MOST_TEXTS,
+    max_loss: float | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+    **settings: object,
+) -> Compression:
+    """A smaller or faster model in a folder of its own, compared with the one that it was made of.
+
+    Args:
+        model: A fitted one.
+        out: Folder of the new model.
+        method: ``distil``, ``prune``, ``lowrank``, ``quantise`` or ``early-exit``.
+        task: Where it is compared; None: the task it was made for.
+        sources: Domains; none: what it was trained on.
+        targets: Domains; none: the one it was made for, without a source all others.
+        limit: At most so many test rows a domain.
+        texts: At most so many train texts a domain; their labels are not looked at.
+        max_loss: Refuse a model whose score on any domain falls by more.
+        progress: Told how far it is, 0 … 1.
+        settings: Of the method, see ``lowres.export.shrink``.
+
+    Raises:
+        UserError: The request does not fit the model or the task.
+        LowresError: The score fell by more than ``max_loss``; nothing is written.
+    """
+    found = settings_of(method, settings)
+    named = model.about.get("task") if task is None else task
+    if named is None:
+        raise UserError("the model does not say which task it was made for", hint="name it: task=…")
+    loaded = named if isinstance(named, Task) else load_task(named, wanted=(*_names(sources), *_names(targets)))
+    where = ground(model, loaded, sources=_names(sources), targets=_names(targets), limit=limit, texts=texts)
+    return make_smaller(model, where, method, found, out, max_loss=max_loss, told=progress)
 
 
 def load(

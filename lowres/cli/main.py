@@ -9,7 +9,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, complete, doctor, explain, forecast, model, patch, predict, run, store, tasks, tune
+from lowres.cli import (
+    catalogue,
+    complete,
+    compress,
+    doctor,
+    explain,
+    forecast,
+    model,
+    patch,
+    predict,
+    run,
+    store,
+    tasks,
+    tune,
+)
 from lowres.cli.talk import INTERRUPTED
 from lowres.cli.usage import Commands
 
@@ -29,6 +43,7 @@ app.command()(tune.tune)
 app.command()(model.fit)
 app.command()(model.evaluate)
 app.command()(predict.predict)
+app.command()(compress.compress)
 app.command()(patch.patch)
 app.command()(explain.explain)
 app.command()(doctor.doctor)

@@ -54,6 +54,13 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a model with early exits: uncertainty below which a row leaves, 0 (every layer) to 1. Default: its own.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Answer with a saved adapter: one JSON object a row with label and probabilities, in order.
 
@@ -72,6 +79,7 @@ def predict(
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     model = with_patch(load_classifier(adapter, backbone=backbone), adapter, patch)
+    model = model if speed is None else model.at_speed(speed)
     columns = _columns(model, text_column, pair_column)
     promise = None if min_precision is None else model.operating(min_precision)
     threshold = promise.threshold if promise else 0.0

@@ -12,6 +12,7 @@ from lowres.cli.talk import DownloadProgress, RunProgress, console, guarded, pla
 
 if TYPE_CHECKING:
     from lowres.analysis.power import Power
+    from lowres.export.compression import Compression
     from lowres.library import Study
     from lowres.results import StudyResult
     from lowres.study.plan import Estimate
@@ -104,7 +105,7 @@ def plan(
 
 @guarded
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, or that of a compressed model.")],
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
     texts: Annotated[
         bool, typer.Option(help="html: quote texts of the data; without them a report can be passed on.")
@@ -120,9 +121,13 @@ def report(
     from lowres.analysis.summary import Summary
     from lowres.errors import UserError
     from lowres.report import csv, html, latex, markdown, terminal
-    from lowres.report.folder import read_evidence, read_records, read_summary
+    from lowres.report.folder import read_compression, read_evidence, read_records, read_summary
 
     _check_flags(format, texts, reach)
+    compression = read_compression(folder)
+    if compression is not None:
+        show_compression(compression, format)
+        return
     summary = read_summary(folder)
     if format not in SHOWING_EVIDENCE:
         renderers = {"json": Summary.to_json, "latex": latex.render, "csv": csv.render}
@@ -142,6 +147,31 @@ def report(
     else:
         shown = evidence.without_texts() if evidence is not None and not texts else evidence
         put(html.render(summary, shown, read_records(folder)))
+
+
+def show_compression(found: Compression, format: str) -> None:
+    """What became of a compressed model, on stdout.
+
+    Raises:
+        UserError: A format in which it is not shown.
+    """
+    from lowres.errors import UserError
+    from lowres.report import compressed, terminal
+
+    if format == "table":
+        for table in compressed.tables(found):
+            terminal.put_table(table, console())
+            put("")
+        put(compressed.verdict(found))
+        return
+    renderers = {
+        "json": type(found).to_json,
+        "markdown": compressed.render_markdown,
+        "html": compressed.render_html,
+    }
+    if format not in renderers:
+        raise UserError(f"a compression is not shown as {format}", expected=f"table, {', '.join(renderers)}")
+    put(renderers[format](found))
 
 
 def _check_flags(format: str, texts: bool, reach: float | None) -> None:

@@ -140,6 +140,32 @@ class RunProgress:
             say(f"{self.label}: {self.done}{of} fits after {self._said - self._began:.0f} s")
 
 
+class ShareProgress:
+    """How far one long step is, on stderr: a line now and then, on a terminal rewritten in place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> ShareProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._said > self._began and sys.stderr.isatty():
+            sys.stderr.write("\n")
+
+    def __call__(self, share: float) -> None:
+        """So large a share is done."""
+        now = time.monotonic()
+        if now - self._said < (0.5 if sys.stderr.isatty() else EVERY) or not share:
+            return
+        self._said = now
+        left = (now - self._began) * (1 - share) / share
+        end = "\r" if sys.stderr.isatty() else "\n"
+        sys.stderr.write(f"{plain(self.name)}: {share:.0%}, {left:.0f} s left   {end}")
+        sys.stderr.flush()
+
+
 class DownloadProgress:
     """A line on stderr for a download that takes longer than two seconds, on a terminal rewritten in place."""
 

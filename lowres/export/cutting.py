@@ -92,10 +92,15 @@ def prune(network: nn.Module, model: Classifier, texts: Sequence[str], heads: fl
 
     What matters is |Σ activation · gradient| of the loss to an answer drawn from the model's own, a head's or a neuron's over its
     outputs (Michel et al. 2019, a:1905.10650), scaled to length 1 within a layer; no label is looked at.
+
+    Raises:
+        UserError: An architecture whose parts are not known, or whose heads cannot be cut.
     """
     import torch
 
     names = parts(network)
+    if heads < 1 and hasattr(getattr(network, "encoder", None), "relative_attention_bias"):
+        raise UserError("the heads of this encoder share one table of positions", expected="--heads 1: all of them")
     found = _importance(network, model, texts[:PROBED])
     kept_heads = _kept(found["output"], heads)
     kept_neurons = _kept(found["down"], neurons)

@@ -180,17 +180,27 @@ class Classifier:
         Raises:
             UserError: The model has no exits, or the speed is none.
         """
-        speed = self.speed if speed is None else speed
-        if not self.exits:
-            raise UserError("the model has no early exits", hint="lowres compress ADAPTER --method early-exit")
-        if not 0 <= speed <= 1:
-            raise UserError("no such speed", got=speed, expected="0 (every layer) to 1 (the first)")
+        speed = self.at_speed(self.speed if speed is None else speed).speed
         rows = rows_of(self.kind, texts)
         if not rows:
             return early_exit.Left(
                 encoder.said(np.zeros((0, 0), dtype=np.float32), self.head), np.zeros(0, dtype=np.int64)
             )
         return early_exit.leave(self.packed, self.tokens, rows, self.reading, self.exits, self.head, speed, self.device)
+
+    def at_speed(self, speed: float) -> Classifier:
+        """The same model, where a text leaves at this uncertainty.
+
+        Raises:
+            UserError: The model has no exits, or the speed is none.
+        """
+        if not self.exits:
+            raise UserError(
+                "the model has no early exits", hint="lowres compress ADAPTER --method early-exit --out DIR"
+            )
+        if not 0 <= speed <= 1:
+            raise UserError("no such speed", got=speed, expected="0 (every layer) to 1 (the first)")
+        return replace(self, speed=speed)
 
     @property
     def reading(self) -> early_exit.Reading:

@@ -36,6 +36,7 @@ def load_shaped(folder: Path, device: str) -> nn.Module:
     Raises:
         UserError: The tensors do not make the encoder of ``config.json``.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModel
@@ -49,9 +50,11 @@ def load_shaped(folder: Path, device: str) -> nn.Module:
             setattr(model, "pooler", None)  # noqa: B010 - a module attribute
         reshape(model, tensors)
         model.load_state_dict(dequantised(tensors), strict=True)
+        with torch.inference_mode():  # whether what goes out of each linear fits into the next
+            model.eval()(input_ids=torch.full((1, 2), int(config.vocab_size) - 1))
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"encoder {folder} could not be loaded", got=str(error).splitlines()[0]) from error
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False)
     if getattr(config, EIGHT_BITS, None) == "dynamic":
         make_dynamic(model, tensors)
     return model.to(device)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from lowres.analysis.evidence import Evidence
 from lowres.analysis.summary import Summary
 from lowres.errors import UserError
+from lowres.export.compression import Compression
 from lowres.settings import fault
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -43,6 +44,16 @@ def read_summary(folder: Path) -> Summary:
             f"{folder} is no run folder", got="no summary.json", hint="lowres run writes one; its last line names it"
         )
     return _read(path, Summary)
+
+
+def read_compression(folder: Path) -> Compression | None:
+    """What became of a model when it was made smaller; None where the folder is none of such a model.
+
+    Raises:
+        UserError: It is broken or of another version.
+    """
+    path = folder / "compression.json"
+    return _read(path, Compression) if path.is_file() else None
 
 
 def read_evidence(folder: Path) -> Evidence | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -30,23 +30,52 @@ def render(summary: Summary, evidence: Evidence | None = None, records: Iterable
         evidence: What it shows beyond them; None for a run folder that has none.
         records: Lines of ``cells.jsonl``, to which the numbers of the page are linked.
     """
+    every = list(records)
+    study = Study(summary, Records(every))
+    fallen = behind(falling_behind(summary, every))
+    return page(
+        heading(summary),
+        [study.parted(line) for line in sentences(summary, evidence)],
+        list(_sections(study, evidence or Evidence())),
+        summary.lowres,
+        fallen=f"{fallen[:1].upper()}{fallen[1:]}." if fallen else "",
+        verdicts=[study.parted(line) for line in verdicts(summary)],
+    )
+
+
+def page(
+    title: str,
+    said: Sequence[Markup | str],
+    sections: Sequence[Section],
+    version: str,
+    *,
+    fallen: str = "",
+    verdicts: Sequence[Markup | str] = (),
+) -> str:
+    """A page of sections.
+
+    Args:
+        title: Its heading.
+        said: Sentences at its top.
+        sections: In their order.
+        version: Of lowres, that made the numbers.
+        fallen: A warning beside the sentences.
+        verdicts: Sentences that are folded away below them.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False, cache_size=0)
     style, script = file("style.css"), file("script.js")
-    every = list(records)
-    study = Study(summary, Records(every))
-    fallen = behind(falling_behind(summary, every))
     return environment.from_string(file("page.html")).render(
         policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        heading=heading(summary),
-        sentences=[study.parted(line) for line in sentences(summary, evidence)],
-        fallen=f"{fallen[:1].upper()}{fallen[1:]}." if fallen else "",
-        verdicts=[study.parted(line) for line in verdicts(summary)],
-        sections=list(_sections(study, evidence or Evidence())),
-        end=f"lowres {clean(summary.lowres)}. This page holds all it shows and asks no network for anything.",
+        heading=title,
+        sentences=said,
+        fallen=fallen,
+        verdicts=verdicts,
+        sections=sections,
+        end=f"lowres {clean(version)}. This page holds all it shows and asks no network for anything.",
     )
 
 

@@ -22,16 +22,16 @@ def render(summary: Summary, evidence: Evidence | None = None) -> str:
     """A whole report; of the evidence it says how many labels reach a score, what tells rows out of scope, and whether each
     method acted.
     """
-    parts = [f"# {_escape(heading(summary))}", ""]
+    parts = [f"# {escape(heading(summary))}", ""]
     said = {"Verdict": verdicts(summary), "Labels to reach a score": reached(evidence)}
     for title, lines in {**said, "Rows out of scope": told_apart(evidence)}.items():
         if lines:
-            parts += [f"## {title}", "", *(f"- {_escape(line)}" for line in lines), ""]
+            parts += [f"## {title}", "", *(f"- {escape(line)}" for line in lines), ""]
     for table in (*tables(summary), *acted.tables(evidence)):
-        parts += [f"## {_escape(table.title)}", "", markdown_table(table), ""]
-        parts += [_escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)
+        parts += [f"## {escape(table.title)}", "", markdown_table(table), ""]
+        parts += [escape(line) + "  " for line in table.note.splitlines()] + [""] * bool(table.note)
     if summary.warnings:
-        parts += ["## Warnings", "", *(f"- {_escape(clean(line))}" for line in summary.warnings), ""]
+        parts += ["## Warnings", "", *(f"- {escape(clean(line))}" for line in summary.warnings), ""]
     fits = summary.fits
     parts += [
         "## How it was measured",
@@ -41,7 +41,7 @@ def render(summary: Summary, evidence: Evidence | None = None) -> str:
         HOW,
         "",
         f"{fits.cells} cells, {fits.distinct} distinct fits: {fits.trained} trained, {fits.reused} from the store,"
-        f" {fits.failed} failed; {summary.seconds.total:.0f} s. lowres {_escape(clean(summary.lowres))}.",
+        f" {fits.failed} failed; {summary.seconds.total:.0f} s. lowres {escape(clean(summary.lowres))}.",
         "",
     ]
     return "\n".join(parts)
@@ -49,14 +49,15 @@ def render(summary: Summary, evidence: Evidence | None = None) -> str:
 
 def markdown_table(table: Table) -> str:
     """One table, right-aligned but for its first column."""
-    lines = [_row(tuple(_escape(cell) for cell in table.header)), _row((":--", *("--:" for _ in table.header[1:])))]
-    return "\n".join([*lines, *(_row(tuple(_escape(cell) for cell in row)) for row in table.rows)])
+    lines = [_row(tuple(escape(cell) for cell in table.header)), _row((":--", *("--:" for _ in table.header[1:])))]
+    return "\n".join([*lines, *(_row(tuple(escape(cell) for cell in row)) for row in table.rows)])
 
 
 def _row(cells: tuple[str, ...]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """The text as Markdown that is nothing but it."""
     marked = "".join(f"\\{character}" if character in MARKUP else character for character in text)
     return marked.replace("](", "]\\(").replace("://", "\\://").replace("www.", "www\\.")

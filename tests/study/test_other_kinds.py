@@ -198,3 +198,31 @@ def test_every_method_runs_or_is_refused(kind: str, files: dict[str, Path], enco
     for name in refused:
         with pytest.raises(UserError, match=f"not for a task of type {kind}"):
             _ = study(files[kind], encoder, tmp_path, methods=[name]).plan
+
+
+def test_a_model_is_made_smaller(finished: tuple[str, Path, Any], files: dict[str, Path], tmp_path: Path) -> None:
+    kind, folder, _ = finished
+    model = lowres.load(folder / "out/best/film-4")
+    settings: dict[str, dict[str, object]] = {
+        "distil": {"layers": 1, "epochs": 1.0},
+        "prune": {"epochs": 1.0},
+        "lowrank": {"energy": 0.5, "epochs": 1.0},
+        "quantise": {"bits": "weights"},
+        "early-exit": {},
+    }
+    for method, given in settings.items():
+        if (kind, method) == ("regression", "early-exit"):
+            with pytest.raises(UserError, match="a number has no early exit"):
+                lowres.compress(model, tmp_path / method, method=method, task=files[kind], **given)
+            continue
+        found = lowres.compress(model, tmp_path / method, method=method, task=files[kind], **given)
+        again = lowres.load(tmp_path / method)
+        assert again.kind == kind
+        assert len(again.predict_all(EXAMPLES[kind])) == 2
+        rows = load_task(files[kind]).domains["film"].test
+        metric = load_task(files[kind]).metric
+        assert {one.domain: one.after.mean for one in found.domains}["film"] == pytest.approx(
+            score(again, rows)[metric]
+        )
+        assert all((one.agreement is None) == (kind == "regression") for one in found.domains)
+        assert all(one.calibration_after is None for one in found.domains)

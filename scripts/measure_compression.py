@@ -1,0 +1,94 @@
+"""Compresses one saved model in several ways and makes the table of docs/compression-measured.md.
+
+    python scripts/measure_compression.py run runs/vader/best/amazon-32 vader-sentiment --target amazon,tweets \
+        --as "quantise bits=dynamic" --as "distil layers=3 epochs=4" --models runs/small --out docs/data/compression-vader.json
+    python scripts/measure_compression.py table docs/data/compression-vader.json --write docs/compression-measured.md
+
+Each ``--as`` is a method and its settings, as of ``lowres compress``. What the result file has already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from measure_methods import BEGIN, END, write_between
+
+from lowres.cli.talk import ShareProgress
+from lowres.data.task import load_task
+from lowres.export.compress import compress, ground
+from lowres.export.compression import Compression
+from lowres.export.shrink import settings_of
+from lowres.models.classifier import load_classifier
+from lowres.report.compressed import how, matrix
+from lowres.report.markdown import markdown_table
+from lowres.results import write_text
+
+
+def parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """A method and its settings."""
+    method, *given = text.split()
+    return method, {name: _value(value) for name, _, value in (one.partition("=") for one in given)}
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def run(options: argparse.Namespace) -> None:
+    """Makes what the file lacks, one after another."""
+    model, task = load_classifier(options.adapter), load_task(options.task)
+    names = {part: [one for one in (getattr(options, part) or "").split(",") if one] for part in ("source", "target")}
+    where = ground(model, task, sources=names["source"], targets=names["target"], limit=options.limit)
+    done = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else []
+    for text in options.methods:
+        if any(one["as"] == text for one in done):
+            continue
+        method, given = parsed(text)
+        place = options.models / "-".join(text.replace("=", "-").split())
+        with ShareProgress(text) as told:
+            found = compress(model, where, method, settings_of(method, given), place, told=told)
+        done.append({"as": text, "found": json.loads(found.to_json())})
+        write_text(options.out, json.dumps(done, indent=1) + "\n")
+
+
+def table(path: Path) -> str:
+    """The matrix of a result file, and how it was measured."""
+    found = [Compression.model_validate(one["found"]) for one in json.loads(path.read_text(encoding="utf-8"))]
+    first = found[0]
+    rows = ", ".join(f"{one.domain} {one.rows}" for one in first.domains)
+    about = f"{first.task} v{first.task_version}, {first.model}; test rows: {rows}. {how(first)}"
+    return f"{about}\n\n{markdown_table(matrix(found))}"
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("adapter", type=Path)
+    runs.add_argument("task")
+    runs.add_argument("--source")
+    runs.add_argument("--target")
+    runs.add_argument("--limit", type=int)
+    runs.add_argument("--as", action="append", dest="methods", required=True, help="a method and its settings")
+    runs.add_argument("--models", type=Path, default=Path("runs/compressed"), help="folder of the models made")
+    runs.add_argument("--out", type=Path, required=True)
+    shown = commands.add_parser("table")
+    shown.add_argument("files", type=Path, nargs="+")
+    shown.add_argument("--write", type=Path, required=True)
+    options = parser.parse_args()
+    if options.command == "run":
+        run(options)
+        return
+    for path in options.files:
+        write_between(options.write, BEGIN.format(path.stem), END.format(path.stem), table(path))
+
+
+if __name__ == "__main__":
+    main()
