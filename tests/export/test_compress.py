@@ -25,7 +25,7 @@ from lowres.export.whole import merged_network
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.report import compressed
-from tests.export.fitted import TEXTS, fitted, gap, size
+from tests.export.trained import TEXTS, fitted, gap, size
 
 QUICK: dict[str, Any] = {
     "distil": Distil(layers=1, epochs=2, learning_rate=3e-3),

@@ -19,7 +19,7 @@ from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.early_exit import uncertainty
 from lowres.models.heads import softmax
 from tests.conftest import SHAPES
-from tests.export.fitted import TEXTS, fitted, gap
+from tests.export.trained import TEXTS, fitted, gap
 
 
 @pytest.fixture(scope="module", params=SHAPES)

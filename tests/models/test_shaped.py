@@ -22,7 +22,7 @@ from lowres.models.backbone import find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.shaped import SHAPED, dequantised, quantised
 from tests.conftest import SHAPES
-from tests.export.fitted import TEXTS, fitted, gap, size
+from tests.export.trained import TEXTS, fitted, gap, size
 
 
 @pytest.fixture(scope="module", params=SHAPES)
