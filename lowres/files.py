@@ -27,8 +27,8 @@ def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
 
 
 def write_sums(folder: Path) -> None:
-    """Writes ``SHA256SUMS`` of all files in a folder, as the program of that name does."""
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    """Writes ``SHA256SUMS`` of all files in a folder and below it, as the program of that name does."""
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _names(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -42,6 +42,16 @@ def holds_sums(folder: Path, parts: Collection[str] = ()) -> bool:
         return False
 
 
+def holds_nothing_else(folder: Path) -> bool:
+    """Whether a folder holds the files of its ``SHA256SUMS``, unchanged, and no others."""
+    return holds_sums(folder) and holds_sums(folder, set(_names(folder)) - {SUMS})
+
+
+def _names(folder: Path) -> list[str]:
+    """The files in a folder and below it, as paths within it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -51,6 +61,19 @@ def give_mode(draft: str | Path, path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(draft, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` that takes its place at the end; an older one stays until then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
+        draft = Path(place) / "new"
+        draft.mkdir()
+        yield draft
+        if folder.exists():
+            os.replace(folder, Path(place) / "old")
+        os.replace(draft, folder)
 
 
 @contextmanager

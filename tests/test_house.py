@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lowres"
 ORDER = (
     "errors", "files", "kinds", "seeds", "settings", "scoring", "data", "models", "training", "methods", "stats", "study", "analysis",
-    "tuning", "report", "results", "library", "estimator", "cli",
+    "tuning", "export", "report", "results", "library", "estimator", "cli",
 )  # fmt: skip
 NO_TORCH = ("data", "methods", "scoring", "stats", "report")
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lowres import __version__
-from lowres.cli import catalogue, complete, doctor, explain, forecast, model, predict, run, store, tasks, tune
+from lowres.cli import catalogue, complete, doctor, explain, export, forecast, model, predict, run, store, tasks, tune
 from lowres.cli.talk import INTERRUPTED
 from lowres.cli.usage import Commands
 
@@ -30,6 +30,7 @@ app.command()(model.fit)
 app.command()(model.evaluate)
 app.command()(predict.predict)
 app.command()(explain.explain)
+app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(tasks.tasks, name="tasks", help="Tasks: labelled texts with domains.")
 app.add_typer(catalogue.models, name="models", help="Backbones: pretrained encoders.")

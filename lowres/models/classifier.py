@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from lowres.data.rows import unit_sizes
 from lowres.data.tokens import HEAD, Tokens, truncations
 from lowres.errors import LowresError, UserError
-from lowres.files import SUMS, write_sums
+from lowres.files import SUMS, replacing_folder, write_sums
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, encoder
 from lowres.models.abstention import Counted, operating
@@ -253,36 +251,17 @@ class Classifier:
         """
         folder = Path(folder)
         check_place(folder)
-        checked = check_texts or [_example(self.kind, text) for text in CHECK_TEXTS]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
-            draft = Path(place) / "adapter"
+        checked = check_texts or [as_given(self.kind, text) for text in CHECK_TEXTS]
+        with replacing_folder(folder) as draft:
             self._write(draft)
             again = load_classifier(draft, backbone=self.backbone, device=self.device, precision=self.precision)
             gap = float(np.abs(again.predict_proba(checked) - self.predict_proba(checked)).max())
             if not gap <= 1e-6:
                 raise LowresError(f"the saved adapter answers otherwise than the trained one (by {gap:.2g}); not kept")
-            if folder.exists():
-                os.replace(folder, Path(place) / "old")
-            os.replace(draft, folder)
         return folder
 
-    def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
-        folder.mkdir()
-        if self.adapter is not None:
-            config = {
-                **self.adapter,
-                "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder),
-                "revision": self.backbone.revision if self.backbone.hub_id else None,
-            }
-            (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-            save_file(
-                {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
-                folder / "adapter_model.safetensors",
-            )
-        save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
+    def record(self) -> dict[str, Any]:
+        """What ``lowres.json`` holds."""
         origin = Origin(
             name=self.backbone.name,
             hub_id=self.backbone.hub_id,
@@ -306,12 +285,44 @@ class Classifier:
         )
         if self.truncation == HEAD:
             del record["truncation"]
-        (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-        card = model_card(record, adapted=self.adapter is not None, token_types=encoder.tells_apart(self.network))
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        return record
+
+    def write_parts(self, folder: Path) -> None:
+        """Writes adapter, head and tokenizer into a folder."""
+        from safetensors.numpy import save_file
+
+        if self.adapter is not None:
+            config = {
+                **self.adapter,
+                "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder),
+                "revision": self.backbone.revision if self.backbone.hub_id else None,
+            }
+            (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
+                folder / "adapter_model.safetensors",
+            )
+        self.write_head(folder)
+        self.write_tokenizer(folder)
+
+    def write_head(self, folder: Path) -> None:
+        """Writes ``head.safetensors`` into a folder."""
+        from safetensors.numpy import save_file
+
+        save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Writes the tokenizer's files into a folder."""
         for name in TOKENIZER_FILES:
             if (self.tokenizer / name).is_file():
                 shutil.copyfile(self.tokenizer / name, folder / name)
+
+    def _write(self, folder: Path) -> None:
+        record = self.record()
+        self.write_parts(folder)
+        (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        card = model_card(record, adapted=self.adapter is not None, token_types=encoder.tells_apart(self.network))
+        (folder / "README.md").write_text(card, encoding="utf-8")
         write_sums(folder)
 
     @cached_property
@@ -322,6 +333,14 @@ class Classifier:
             model = adapters.attach_config(model, self.adapter)
             adapters.write(model, self.tensors)
         return model
+
+    def merged(self) -> nn.Module:
+        """A new copy of the encoder whose weights hold the adapter's change, on the CPU in fp32, in evaluation mode."""
+        network = replace(self, device="cpu").network
+        if self.adapter is None:
+            return network
+        whole: nn.Module = network.merge_and_unload()  # type: ignore[operator]
+        return whole.eval().requires_grad_(False)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -391,7 +410,7 @@ def load_classifier(
     )
 
 
-def _example(kind: str, text: str) -> Given:
+def as_given(kind: str, text: str) -> Given:
     """A text as a model of this kind takes it."""
     return (text, text) if kind == "pair" else text.split() if KINDS[kind].unit == "word" else text
 
