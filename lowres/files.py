@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from lowres.errors import UserError
+
 SUMS: Final = "SHA256SUMS"
 
 
@@ -45,6 +47,17 @@ def holds_sums(folder: Path, parts: Collection[str] = ()) -> bool:
 def holds_nothing_else(folder: Path) -> bool:
     """Whether a folder holds the files of its ``SHA256SUMS``, unchanged, and no others."""
     return holds_sums(folder) and holds_sums(folder, set(_names(folder)) - {SUMS})
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a place for a folder that is to be written, where it holds something else than an earlier one, unchanged."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / "lowres.json").exists() or not holds_nothing_else(folder):
+        found = "an adapter folder" if (folder / "lowres.json").exists() else "not what its SHA256SUMS says"
+        raise UserError(f"{folder} holds something else", got=found, hint="choose an empty or new folder")
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from lowres.errors import UserError, unknown_name
+from lowres.errors import unknown_name
 from lowres.export.compared import Compared
 from lowres.export.onnx_folder import write_fp32, write_int8
 from lowres.export.peft_folder import write_peft
 from lowres.export.sentence_folder import write_sentence
-from lowres.files import holds_nothing_else, replacing_folder, write_sums
+from lowres.files import check_free, replacing_folder, write_sums
 from lowres.kinds import Given, rows_of
 from lowres.models.classifier import Classifier, as_given
 
@@ -76,7 +76,7 @@ def export_model(model: Classifier, to: str, folder: str | Path, texts: Sequence
     if to not in EXPORTS:
         raise unknown_name("export", to, EXPORTS)
     folder = Path(folder)
-    check_export_place(folder)
+    check_free(folder)
     rows = rows_of(model.kind, texts if len(texts) else [as_given(model.kind, text) for text in TEXTS])
     with replacing_folder(folder) as draft:
         compared = EXPORTS[to](replace(model, device="cpu", precision="fp32"), draft, rows)
@@ -84,14 +84,3 @@ def export_model(model: Classifier, to: str, folder: str | Path, texts: Sequence
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return Exported(to, folder, sizes, compared)
-
-
-def check_export_place(folder: Path) -> None:
-    """Refuses a place for an export that holds something else than an earlier one, unchanged."""
-    if folder.is_file():
-        raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if (folder / "lowres.json").exists() or not holds_nothing_else(folder):
-        found = "an adapter folder" if (folder / "lowres.json").exists() else "not what its SHA256SUMS says"
-        raise UserError(f"{folder} holds something else", got=found, hint="choose an empty or new folder")

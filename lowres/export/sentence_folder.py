@@ -12,7 +12,7 @@ from lowres.errors import UserError
 from lowres.export.compared import Answers, Compared, compare
 from lowres.kinds import KINDS
 from lowres.models import encoder
-from lowres.models.backbone import Backbone, quiet_transformers
+from lowres.models.backbone import Backbone, copy_tokenizer, quiet_transformers
 from lowres.models.card import card
 from lowres.models.classifier import Classifier
 
@@ -89,7 +89,7 @@ def save_encoder(model: Classifier, folder: Path) -> None:
         whole.load_state_dict(merged.state_dict(), strict=False)
     with quiet_transformers():
         whole.save_pretrained(folder)
-    model.write_tokenizer(folder)
+    copy_tokenizer(model.tokenizer, folder)
 
 
 def _check(model: Classifier) -> None:

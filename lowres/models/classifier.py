@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from lowres.files import SUMS, replacing_folder, write_sums
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, encoder
 from lowres.models.abstention import Counted, operating
-from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone
+from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, copy_tokenizer, find_backbone
 from lowres.models.card import model_card
 from lowres.scoring.multilabel import GIVEN_FROM
 from lowres.scoring.operating import Operating, operating_steps
@@ -40,6 +39,8 @@ FILES = {
     *TOKENIZER_FILES,
 }
 """What an adapter folder consists of."""
+STOCK_FILE = "lowres-stock.json"
+"""In a folder with a stock head, what is known of it."""
 CHECK_TEXTS = ("a short text", "another one, a little longer")
 MAX_JSON_BYTES = 16 * 1024 * 1024
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -262,13 +263,7 @@ class Classifier:
 
     def record(self) -> dict[str, Any]:
         """What ``lowres.json`` holds."""
-        origin = Origin(
-            name=self.backbone.name,
-            hub_id=self.backbone.hub_id,
-            revision=self.backbone.revision,
-            folder=None if self.backbone.hub_id else str(self.backbone.folder),
-            weights_sha256=self.backbone.weights_sha256,
-        )
+        origin = backbone_origin(self.backbone)
         record = asdict(
             Record(
                 1,
@@ -303,19 +298,13 @@ class Classifier:
                 folder / "adapter_model.safetensors",
             )
         self.write_head(folder)
-        self.write_tokenizer(folder)
+        copy_tokenizer(self.tokenizer, folder)
 
     def write_head(self, folder: Path) -> None:
         """Writes ``head.safetensors`` into a folder."""
         from safetensors.numpy import save_file
 
         save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
-
-    def write_tokenizer(self, folder: Path) -> None:
-        """Writes the tokenizer's files into a folder."""
-        for name in TOKENIZER_FILES:
-            if (self.tokenizer / name).is_file():
-                shutil.copyfile(self.tokenizer / name, folder / name)
 
     def _write(self, folder: Path) -> None:
         record = self.record()
@@ -410,6 +399,17 @@ def load_classifier(
     )
 
 
+def backbone_origin(backbone: Backbone) -> Origin:
+    """What a saved model keeps of its backbone."""
+    return Origin(
+        name=backbone.name,
+        hub_id=backbone.hub_id,
+        revision=backbone.revision,
+        folder=None if backbone.hub_id else str(backbone.folder),
+        weights_sha256=backbone.weights_sha256,
+    )
+
+
 def as_given(kind: str, text: str) -> Given:
     """A text as a model of this kind takes it."""
     return (text, text) if kind == "pair" else text.split() if KINDS[kind].unit == "word" else text
@@ -427,6 +427,12 @@ def check_place(folder: Path) -> None:
 
 def _record(folder: Path) -> Record:
     path = folder / "lowres.json"
+    if (folder / STOCK_FILE).is_file() and not path.is_file():
+        raise UserError(
+            f"{folder} is no adapter folder",
+            got="a whole model with a stock head",
+            hint=f'transformers.pipeline("text-classification", model="{folder}"), or fit without --head stock',
+        )
     if not path.is_file():
         raise UserError(
             f"{folder} is no adapter folder",
