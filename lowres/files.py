@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from lowres.errors import UserError
+
 SUMS: Final = "SHA256SUMS"
 
 
@@ -27,9 +29,8 @@ def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
 
 
 def write_sums(folder: Path) -> None:
-    """Writes ``SHA256SUMS`` of all files below a folder, as the program of that name does."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    """Writes ``SHA256SUMS`` of all files in a folder and below it, as the program of that name does."""
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _names(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -43,6 +44,27 @@ def holds_sums(folder: Path, parts: Collection[str] = ()) -> bool:
         return False
 
 
+def holds_nothing_else(folder: Path) -> bool:
+    """Whether a folder holds the files of its ``SHA256SUMS``, unchanged, and no others."""
+    return holds_sums(folder) and holds_sums(folder, set(_names(folder)) - {SUMS})
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a place for a folder that is to be written, where it holds something else than an earlier one, unchanged."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / "lowres.json").exists() or not holds_nothing_else(folder):
+        found = "an adapter folder" if (folder / "lowres.json").exists() else "not what its SHA256SUMS says"
+        raise UserError(f"{folder} holds something else", got=found, hint="choose an empty or new folder")
+
+
+def _names(folder: Path) -> list[str]:
+    """The files in a folder and below it, as paths within it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -52,6 +74,19 @@ def give_mode(draft: str | Path, path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(draft, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` that takes its place at the end; an older one stays until then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
+        draft = Path(place) / "new"
+        draft.mkdir()
+        yield draft
+        if folder.exists():
+            os.replace(folder, Path(place) / "old")
+        os.replace(draft, folder)
 
 
 @contextmanager

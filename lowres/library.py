@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from lowres.analysis.asked import answers as answers
 from lowres.analysis.asked import score as score
@@ -21,7 +21,7 @@ from lowres.data.rows import Rows
 from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens, check_truncation
-from lowres.errors import FitError, UserError
+from lowres.errors import FitError, UserError, unknown_name
 from lowres.export.compress import MOST_TEXTS, ground
 from lowres.export.compress import compress as make_smaller
 from lowres.export.compression import Compression
@@ -34,7 +34,7 @@ from lowres.models.device import Machine, Team, numerics, resolve, team
 from lowres.models.lm_head import has_lm_head
 from lowres.models.patch import with_patch
 from lowres.report.sentences import LEAST_CUT, too_long
-from lowres.results import StudyResult, check_folder, classifier, write_text
+from lowres.results import StudyResult, check_folder, classifier, stock_classifier, write_text
 from lowres.study.config import StudyConfig, build_config, safe_stem
 from lowres.study.plan import Estimate, Plan, make_plan, single_cell, single_plan, source_plan, trainable
 from lowres.study.protocol import targets_of
@@ -43,11 +43,20 @@ from lowres.study.runner import Progress, kept_answers, run_plan
 from lowres.study.store import Store
 from lowres.study.validation import Candidate, Validated, validate, validation
 from lowres.training.engines import make_engine
-from lowres.training.fit import Engine, Environment
+from lowres.training.fit import STOCK, Engine, Environment, Fit
 from lowres.training.recipe import Recipe
 from lowres.tuning.result import Tuned, check_out, config_text, tuned
 from lowres.tuning.search import Searched, check_counts, import_optuna, make_search
 
+if TYPE_CHECKING:
+    from lowres.models.stock import StockClassifier
+    from lowres.training.stock import StockEngine
+
+HEADS: Final = {
+    "linear": "one linear layer over the pooled vector; answers, explains and exports here",
+    STOCK: "the stock sequence-classification head of the encoder, for transformers.pipeline",
+}
+"""What a single fit trains on top of the encoder."""
 QUICK_CHARACTERS: Final = 400_000
 """Characters that a quick look at the lengths of texts tokenises, over all domains."""
 
@@ -196,6 +205,7 @@ class Study:
             for name, texts in tests.items()
         }
 
+    @overload
     def fit(
         self,
         on: str,
@@ -204,7 +214,31 @@ class Study:
         shots: int | None = None,
         method: str | None = None,
         draw: int = 0,
-    ) -> Classifier:
+        head: Literal["linear"] = "linear",
+    ) -> Classifier: ...
+
+    @overload
+    def fit(
+        self,
+        on: str,
+        *,
+        start_from: str | None = None,
+        shots: int | None = None,
+        method: str | None = None,
+        draw: int = 0,
+        head: str,
+    ) -> Classifier | StockClassifier: ...
+
+    def fit(
+        self,
+        on: str,
+        *,
+        start_from: str | None = None,
+        shots: int | None = None,
+        method: str | None = None,
+        draw: int = 0,
+        head: str = "linear",
+    ) -> Classifier | StockClassifier:
         """One adapter on one domain, from the store if it is there; scored on the domain's test rows.
 
         Args:
@@ -213,14 +247,28 @@ class Study:
             shots: Rows per class; None: all, up to the row cap.
             method: By default ``target-full``, with shots ``target-only``, with ``start_from`` ``source-then-target``.
             draw: Which draw of rows, start and order.
+            head: A name of ``HEADS``; with ``stock`` the model is one that ``transformers.pipeline`` opens.
         """
+        if head not in HEADS:
+            raise unknown_name("head", head, HEADS)
         cell = single_cell(self.task, on, start_from, shots, method, draw)
         plan = single_plan(self.config, self.task, cell, self._lm_head(cell.method))
-        origin = provenance(self.machine.device, self.machine.precision)
-        outcome = run_plan(plan, self.engine, self.environment, self.store, origin, force=self.config.force)
+        fit, origin = plan.fits[cell], provenance(self.machine.device, self.machine.precision)
+        stock = self._stock_engine(fit, cell.method) if head == STOCK else None
+        environment = replace(self.environment, engine=STOCK) if stock else self.environment
+        outcome = run_plan(plan, stock or self.engine, environment, self.store, origin, force=self.config.force)
         for error in outcome.failed.values():
             raise FitError(f"the fit on {on} failed: {error}")
-        return classifier(outcome, self.engine, self.backbone, self.store, cell, plan.fits[cell])
+        if stock:
+            return stock_classifier(outcome, stock, self.backbone, self.store, cell, fit)
+        return classifier(outcome, self.engine, self.backbone, self.store, cell, fit)
+
+    def _stock_engine(self, fit: Fit, method: str) -> StockEngine:
+        """Who trains a fit with a stock head, if it can be."""
+        from lowres.training.stock import StockEngine, check_stock
+
+        check_stock(fit, method)
+        return StockEngine(self.backbone, self.tokens, self.machine.device, self.machine.precision, fit.labels)
 
     def forecast(
         self, texts: Sequence[Given] | None = None, name: str = "texts", progress: Progress | None = None

@@ -34,10 +34,13 @@ from lowres.study.config import safe_stem
 from lowres.study.plan import Plan
 from lowres.study.runner import Outcome
 from lowres.study.store import Store
-from lowres.training.fit import Engine, Fit, Tensors
+from lowres.training.fit import Engine, Fit, Fitted, Tensors
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lowres.models.stock import StockClassifier
+    from lowres.training.stock import StockEngine
 
 CHECK_TEXTS = 8
 
@@ -202,9 +205,7 @@ class StudyResult:
 
 def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Store, cell: Cell, fit: Fit) -> Classifier:
     """The model of a finished cell, read from the store."""
-    fitted = store.read_fit(fit.key(outcome.environment))
-    if fitted is None:
-        raise StoreError(f"the fit of {cell.method} on {cell.target} is not in the store; run it again")
+    fitted = _kept(outcome, store, cell, fit)
     return Classifier(
         backbone=backbone,
         adapter=engine.adapter_config(fit),
@@ -220,6 +221,30 @@ def classifier(outcome: Outcome, engine: Engine, backbone: Backbone, store: Stor
         kind=outcome.plan.task.kind,
         truncation=fit.recipe.truncation,
     )
+
+
+def stock_classifier(
+    outcome: Outcome, engine: StockEngine, backbone: Backbone, store: Store, cell: Cell, fit: Fit
+) -> StockClassifier:
+    """The same with a stock head."""
+    from lowres.models.stock import StockClassifier
+
+    return StockClassifier(
+        network=engine.merged(fit, _kept(outcome, store, cell, fit)),
+        backbone=backbone,
+        labels=fit.labels,
+        max_length=fit.recipe.max_length,
+        about=about(outcome, cell, fit),
+        kind=outcome.plan.task.kind,
+    )
+
+
+def _kept(outcome: Outcome, store: Store, cell: Cell, fit: Fit) -> Fitted:
+    """What the store has of a finished cell's fit."""
+    fitted = store.read_fit(fit.key(outcome.environment))
+    if fitted is None:
+        raise StoreError(f"the fit of {cell.method} on {cell.target} is not in the store; run it again")
+    return fitted
 
 
 def about(outcome: Outcome, cell: Cell, fit: Fit) -> dict[str, Any]:

@@ -53,6 +53,13 @@ def formats(incomplete: str) -> list[str]:
     return _begin(incomplete, FORMATS)
 
 
+def exports(incomplete: str) -> list[str]:
+    """Ways of an export."""
+    from lowres.export.catalogue import EXPORTS
+
+    return _begin(incomplete, EXPORTS)
+
+
 BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "run": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones, "adapter": adapters},
     "plan": {"task": tasks, "protocol": protocols, "methods": methods, "backbone": backbones, "adapter": adapters},
@@ -64,6 +71,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "predict": {"backbone": backbones},
     "patch": {"task": tasks, "backbone": backbones},
     "explain": {"task": tasks, "backbone": backbones},
+    "export": {"to": exports, "backbone": backbones},
     "tasks show": {"name": tasks},
     "tasks check": {"name": tasks},
     "tasks fetch": {"name": tasks},

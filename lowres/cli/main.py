@@ -15,6 +15,7 @@ from lowres.cli import (
     compress,
     doctor,
     explain,
+    export,
     forecast,
     model,
     patch,
@@ -46,6 +47,7 @@ app.command()(predict.predict)
 app.command()(compress.compress)
 app.command()(patch.patch)
 app.command()(explain.explain)
+app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(tasks.tasks, name="tasks", help="Tasks: labelled texts with domains.")
 app.add_typer(catalogue.models, name="models", help="Backbones: pretrained encoders.")

@@ -38,17 +38,21 @@ def fit(
         ),
     ] = None,
     draw: Annotated[int, typer.Option(help="Which draw of rows, start and order.")] = 0,
+    head: Annotated[
+        str, typer.Option(help="linear; or stock, a whole model for transformers.pipeline instead of an adapter.")
+    ] = "linear",
 ) -> None:
     """Train one adapter, score it on its domain's test rows, and save it ready to use."""
+    from lowres.files import check_free
     from lowres.library import Study
     from lowres.models.classifier import check_place
     from lowres.study.config import build_config
 
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
-    check_place(out)
+    (check_free if head == "stock" else check_place)(out)
     for line in study.task.notes:
         say(line)
-    model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw)
+    model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw, head=head)
     folder = model.save(out)
     for score in model.about["scores"]:
         say(f"{score['metric']} on {score['domain']}: {score['value']:.3f}")

@@ -80,7 +80,7 @@ def predict(
         raise unknown_name("format", format, FORMATS)
     model = with_patch(load_classifier(adapter, backbone=backbone), adapter, patch)
     model = model if speed is None else model.at_speed(speed)
-    columns = _columns(model, text_column, pair_column)
+    columns = columns_of(model, text_column, pair_column)
     promise = None if min_precision is None else model.operating(min_precision)
     threshold = promise.threshold if promise else 0.0
     rows_read, abstained, faults, named, wrong_encoding = 0, 0, 0, list[str](), False
@@ -121,7 +121,7 @@ def _chunks(rows: Iterator[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _columns(model: Classifier, text: str, pair: str | None) -> list[str]:
+def columns_of(model: Classifier, text: str, pair: str | None) -> list[str]:
     """The columns of the texts that a model reads."""
     from lowres.errors import UserError
 

@@ -18,7 +18,7 @@ from lowres.export import compare
 from lowres.export.compression import Compression
 from lowres.export.shrink import METHODS, Settings
 from lowres.export.teaching import Told
-from lowres.export.whole import merged_network, with_encoder
+from lowres.export.whole import with_encoder
 from lowres.kinds import KINDS
 from lowres.models.abstention import Counted
 from lowres.models.classifier import Classifier, check_place, load_classifier
@@ -141,7 +141,7 @@ def compress(
         seconds = time.perf_counter() - began
         draft = _described(made, method).save(Path(place) / "draft", texts[:8])
         after = load_classifier(draft, device=model.device, precision=model.precision)
-        before = with_encoder(model, merged_network(model), Path(place) / "before", what="merged")
+        before = with_encoder(model, model.merged(), Path(place) / "before", what="merged")
         found = compared([(before, after)], where, method, settings, seconds, len(texts))
         check_loss(found, max_loss)
         ready = _measured(after, where, found)

@@ -13,7 +13,6 @@ from lowres import seeds
 from lowres.data.rows import Rows, Spread
 from lowres.data.tokens import WINDOWS
 from lowres.errors import FitError, UserError
-from lowres.export.whole import merged_network
 from lowres.models import adapters, encoder
 from lowres.models.classifier import Classifier
 from lowres.models.patch import HEAD, MOST_RANK
@@ -118,7 +117,7 @@ class _Lesson:
         import torch
 
         self.model, self.settings = model, settings
-        merged = merged_network(model)
+        merged = model.merged()
         modules = [one for one, _ in merged.named_modules() if f"base_model.model.{one}.lora_A.weight" in model.tensors]
         linears = modules or adapters.adapted_linears(merged, "query-value", None)
         config = {"target_modules": linears, "r": settings.rank, "lora_alpha": settings.rank}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lowres.errors import UserError, unknown_name
 from lowres.export import cutting, exits, factors
 from lowres.export.teaching import Teaching, Told, taught
-from lowres.export.whole import merged_network, with_encoder
+from lowres.export.whole import with_encoder
 from lowres.models.classifier import Classifier
 from lowres.models.shaped import COMPUTED
 from lowres.settings import shown
@@ -94,7 +94,7 @@ Settings = Distil | Prune | LowRank | Quantise | EarlyExit
 
 def distil(model: Classifier, settings: Distil, texts: Sequence[str], place: Path, told: Told) -> Classifier:
     """The student."""
-    teacher = merged_network(model)
+    teacher = model.merged()
     student, config = cutting.student(teacher, settings.layers, settings.width)
     name = ("distil", model.backbone.weights_sha256, config["layers"], config["width"])
     head = taught(student, teacher, model, texts, settings, name, told)
@@ -103,7 +103,7 @@ def distil(model: Classifier, settings: Distil, texts: Sequence[str], place: Pat
 
 def prune(model: Classifier, settings: Prune, texts: Sequence[str], place: Path, told: Told) -> Classifier:
     """The model without some heads and neurons."""
-    teacher = merged_network(model)
+    teacher = model.merged()
     student = copy.deepcopy(teacher)
     cutting.prune(student, model, texts, settings.heads, settings.neurons)
     return _mended(model, student, teacher, settings, texts, place, "pruned", told)
@@ -111,7 +111,7 @@ def prune(model: Classifier, settings: Prune, texts: Sequence[str], place: Path,
 
 def lowrank(model: Classifier, settings: LowRank, texts: Sequence[str], place: Path, told: Told) -> Classifier:
     """The model with linears of two factors."""
-    teacher = merged_network(model)
+    teacher = model.merged()
     student = copy.deepcopy(teacher)
     if not factors.factorise(student, model, texts, settings.energy):
         raise UserError(
@@ -124,12 +124,12 @@ def lowrank(model: Classifier, settings: LowRank, texts: Sequence[str], place: P
 
 def quantise(model: Classifier, settings: Quantise, texts: Sequence[str], place: Path, told: Told) -> Classifier:
     """The model with weights of eight bits."""
-    return with_encoder(model, merged_network(model), place, what="eight bits", eight_bits=settings.bits)
+    return with_encoder(model, model.merged(), place, what="eight bits", eight_bits=settings.bits)
 
 
 def early_exit(model: Classifier, settings: EarlyExit, texts: Sequence[str], place: Path, told: Told) -> Classifier:
     """The model with a head on every layer."""
-    plain = with_encoder(model, merged_network(model), place, what="merged")
+    plain = with_encoder(model, model.merged(), place, what="merged")
     heads = exits.learned(plain, texts)
     ready = replace(plain, exits=heads, speed=1.0)
     speed = exits.speed_for(ready, texts, settings.flops) if settings.speed is None else settings.speed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Mapping
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
 
 POOLING = {"mean": "mean_tokens", "cls": "cls_token"}
 """What sentence encoders call it."""
-
-
-def merged_network(model: Classifier) -> nn.Module:
-    """The encoder with its adapter added to the weights, a copy, in evaluation mode; without an adapter a plain copy."""
-    network: Any = copy.deepcopy(model.network)
-    if model.adapter is not None:
-        network = network.merge_and_unload()
-        for module in network.modules():
-            module.__dict__.pop("_hf_peft_config_loaded", None)
-    plain: nn.Module = network.requires_grad_(False).eval()
-    return plain
 
 
 def with_encoder(

@@ -235,8 +235,9 @@ class Backbone:
         encoder: nn.Module = model.eval().to(device)
         return encoder
 
-    def open(self, kind: Any, device: str) -> tuple[Any, list[str]]:
-        """A model of one of the auto classes of transformers, on the CPU, and the weights that the folder lacks for it.
+    def open(self, kind: Any, device: str, **settings: Any) -> tuple[Any, list[str]]:
+        """A model of one of the auto classes of transformers, on the CPU, and the weights that the folder lacks for it;
+        ``settings`` are fields of its configuration.
 
         Raises:
             UserError: Damaged weights, or an unknown architecture.
@@ -261,10 +262,28 @@ class Backbone:
                     attn_implementation="eager" if device == "cpu" else "sdpa",
                     dtype="float32",
                     output_loading_info=True,
+                    **settings,
                 )
             except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"backbone {self.name} could not be loaded", got=error) from error
         return model, sorted(report["missing_keys"])
+
+
+def copy_tokenizer(folder: Path, target: Path) -> None:
+    """Copies the tokenizer's files of one folder into another."""
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
+
+
+def copy_encoder(folder: Path, target: Path) -> None:
+    """Copies what an encoder consists of, tokenizer and pooling included, into a new folder."""
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    for name in ("config.json", "modules.json", "1_Pooling/config.json", *weights):
+        if (folder / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, target / name)
+    copy_tokenizer(folder, target)
 
 
 def find_backbone(name: str, revision: str | None = None, progress: Progress | None = None) -> Backbone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowres.data.tokens import HEAD, MOST_WINDOWS, WINDOWS, overlap
@@ -90,28 +90,8 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
         token_types: Whether the encoder has a token type for a second text; not all tokenizers give it unasked.
         shaped: Whether only this project can load the encoder.
     """
-    import yaml
-
-    about, origin, pair = record["about"], record["backbone"], record["kind"] == "pair"
+    origin, pair = record["backbone"], record["kind"] == "pair"
     words = KINDS[record["kind"]].unit == "word"
-    name = origin["hub_id"] or origin["folder"]
-    results = [
-        {
-            "task": {"type": "token-classification" if words else "text-classification"},
-            "dataset": {"name": f"{score['task']} ({score['domain']})", "type": score["task"]},
-            "metrics": [{"type": score["metric"], "value": round(score["value"], 4)}],
-        }
-        for score in about.get("scores", [])
-    ]
-    meta: dict[str, Any] = {
-        "library_name": "peft" if adapted else "safetensors",
-        "tags": ["lowres", "token-classification" if words else "text-classification"],
-    }
-    if origin["hub_id"]:
-        meta["base_model"] = origin["hub_id"]
-    title = f"{about.get('task', 'classifier')}: {about.get('method', 'lowres')}"
-    if results:
-        meta["model-index"] = [{"name": title, "results": results}]
     pinned = f", revision={str(origin['revision'])!r}" if origin["hub_id"] and origin["revision"] else ""
     plain = f"AutoModel.from_pretrained(backbone{pinned})"
     pooled = "(hidden * mask).sum(1) / mask.sum(1)" if record["pooling"] == "mean" else "hidden[:, 0]"
@@ -127,7 +107,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
         more=", is_split_into_words=True" if words else ", return_token_type_ids=True" if pair and token_types else "",
     )
     code = SNIPPET.format(
-        backbone=str(name).replace("`", "'"),
+        backbone=str(origin["hub_id"] or origin["folder"]).replace("`", "'"),
         model=f"PeftModel.from_pretrained({plain}, adapter).eval()" if adapted else f"{plain}.eval()",
         batch=batch,
         answer=_answer(record, pooled),
@@ -136,23 +116,56 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
         code = SHAPED
     elif not adapted:
         code = code.replace("from peft import PeftModel\n", "")
+    notes = []
+    counted = record.get("counted")
+    if counted:
+        notes.append(
+            f"abstaining: `lowres predict --min-precision P` takes its threshold from {counted['steps']['rows']} labelled"
+            f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them; the"
+            " threshold is set on them, so check the promise on other rows. It is for rows like them, not for another domain"
+        )
+    if record.get("speed"):
+        notes.append(
+            f"early exits: `lowres predict` lets a text leave before the last layer at an uncertainty below {record['speed']:g};"
+            " --speed sets another one. The code below runs all layers"
+        )
+    usage = f"{'In Python' if shaped else 'Without `lowres`'}, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:"
+    return card(record, "peft" if adapted else "safetensors", notes, f"{usage}\n\n```python\n{code.rstrip()}\n```")
+
+
+def card(record: Mapping[str, Any], library: str, notes: Sequence[str], usage: str) -> str:
+    """README.md with metadata and measured scores.
+
+    Args:
+        record: The content of ``lowres.json``.
+        library: What opens the folder.
+        notes: Further facts, Markdown.
+        usage: How the folder is used, Markdown.
+    """
+    import yaml
+
+    about, origin = record["about"], record["backbone"]
+    name = origin["hub_id"] or origin["folder"] or origin["name"]
+    task = "token-classification" if KINDS[record["kind"]].unit == "word" else "text-classification"
+    results = [
+        {
+            "task": {"type": task},
+            "dataset": {"name": f"{score['task']} ({score['domain']})", "type": score["task"]},
+            "metrics": [{"type": score["metric"], "value": round(score["value"], 4)}],
+        }
+        for score in about.get("scores", [])
+    ]
+    meta: dict[str, Any] = {"library_name": library, "tags": ["lowres", task]}
+    if origin["hub_id"]:
+        meta["base_model"] = origin["hub_id"]
+    title = f"{about.get('task', 'classifier')}: {about.get('method', 'lowres')}"
+    if results:
+        meta["model-index"] = [{"name": title, "results": results}]
     lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
     lines += [
         f"- {_shown(score['metric'])} on {_shown(score['domain'])}: {score['value']:.3f}"
         for score in about.get("scores", [])
     ]
-    counted = record.get("counted")
-    if counted:
-        lines.append(
-            f"- abstaining: `lowres predict --min-precision P` takes its threshold from {counted['steps']['rows']} labelled"
-            f" {_shown(counted['part'])} rows of {_shown(counted['domain'])}. The model was not trained on them; the"
-            " threshold is set on them, so check the promise on other rows. It is for rows like them, not for another domain"
-        )
-    if record.get("speed"):
-        lines.append(
-            f"- early exits: `lowres predict` lets a text leave before the last layer at an uncertainty below {record['speed']:g};"
-            " --speed sets another one. The code below runs all layers"
-        )
     return "\n".join(
         [
             "---",
@@ -165,12 +178,9 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
             + (f", revision {_shown(origin['revision'])}." if origin["revision"] else "."),
             "",
             *lines,
+            *(f"- {note}" for note in notes),
             "",
-            f"{'In Python' if shaped else 'Without `lowres`'}, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:",
-            "",
-            "```python",
-            code.rstrip(),
-            "```",
+            usage,
             "",
         ]
     )

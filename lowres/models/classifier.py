@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,11 +15,11 @@ import numpy.typing as npt
 from lowres.data.rows import unit_sizes
 from lowres.data.tokens import HEAD, Tokens, truncations
 from lowres.errors import LowresError, UserError
-from lowres.files import SUMS, write_sums
+from lowres.files import SUMS, replacing_folder, write_sums
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, early_exit, encoder
 from lowres.models.abstention import Counted, operating
-from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, find_backbone, inside
+from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, copy_encoder, copy_tokenizer, find_backbone, inside
 from lowres.models.card import model_card
 from lowres.scoring.multilabel import GIVEN_FROM
 from lowres.scoring.operating import Operating, operating_steps
@@ -50,6 +47,8 @@ FILES = {
     *TOKENIZER_FILES,
 }
 """What an adapter folder consists of."""
+STOCK_FILE = "lowres-stock.json"
+"""In a folder with a stock head, what is known of it."""
 CHECK_TEXTS = ("a short text", "another one, a little longer")
 MAX_JSON_BYTES = 16 * 1024 * 1024
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -317,46 +316,19 @@ class Classifier:
         """
         folder = Path(folder)
         check_place(folder)
-        checked = check_texts or [_example(self.kind, text) for text in CHECK_TEXTS]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as place:
-            draft = Path(place) / "adapter"
+        checked = check_texts or [as_given(self.kind, text) for text in CHECK_TEXTS]
+        with replacing_folder(folder) as draft:
             self._write(draft)
             again = load_classifier(draft, backbone=self.backbone, device=self.device, precision=self.precision)
             gap = float(np.abs(again.predict_proba(checked) - self.predict_proba(checked)).max())
             if not gap <= 1e-6:
                 raise LowresError(f"the saved adapter answers otherwise than the trained one (by {gap:.2g}); not kept")
-            if folder.exists():
-                os.replace(folder, Path(place) / "old")
-            os.replace(draft, folder)
         return folder
 
-    def _write(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
-        folder.mkdir()
-        if self.adapter is not None:
-            config = {
-                **self.adapter,
-                "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder),
-                "revision": self.backbone.revision if self.backbone.hub_id else None,
-            }
-            (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-            save_file(
-                {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
-                folder / "adapter_model.safetensors",
-            )
-        if self.whole:
-            copy_encoder(self.backbone.folder, folder / ENCODER)
-        for name, tensors in (("head.safetensors", self.head), (EXITS, self.exits)):
-            if tensors:
-                save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / name)
-        origin = Origin(
-            name=self.backbone.name,
-            hub_id=self.backbone.hub_id,
-            revision=self.backbone.revision,
-            folder=ENCODER if self.whole else None if self.backbone.hub_id else str(self.backbone.folder),
-            weights_sha256=self.backbone.weights_sha256,
+    def record(self) -> dict[str, Any]:
+        """What ``lowres.json`` holds."""
+        origin = (
+            replace(backbone_origin(self.backbone), folder=ENCODER) if self.whole else backbone_origin(self.backbone)
         )
         record = asdict(
             Record(
@@ -376,6 +348,40 @@ class Classifier:
         for name, usual in (("truncation", HEAD), ("speed", 0.0)):
             if record[name] == usual:
                 del record[name]
+        return record
+
+    def write_parts(self, folder: Path) -> None:
+        """Writes adapter, head and tokenizer into a folder."""
+        from safetensors.numpy import save_file
+
+        if self.adapter is not None:
+            config = {
+                **self.adapter,
+                "base_model_name_or_path": self.backbone.hub_id or str(self.backbone.folder),
+                "revision": self.backbone.revision if self.backbone.hub_id else None,
+            }
+            (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in self.tensors.items()},
+                folder / "adapter_model.safetensors",
+            )
+        if self.whole:
+            copy_encoder(self.backbone.folder, folder / ENCODER)
+        self.write_head(folder)
+        if self.exits:
+            exits = {name: np.ascontiguousarray(value) for name, value in self.exits.items()}
+            save_file(exits, folder / EXITS)
+        copy_tokenizer(self.tokenizer, folder)
+
+    def write_head(self, folder: Path) -> None:
+        """Writes ``head.safetensors`` into a folder."""
+        from safetensors.numpy import save_file
+
+        save_file({name: np.ascontiguousarray(value) for name, value in self.head.items()}, folder / "head.safetensors")
+
+    def _write(self, folder: Path) -> None:
+        record = self.record()
+        self.write_parts(folder)
         (folder / "lowres.json").write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
         card = model_card(
             record,
@@ -384,9 +390,6 @@ class Classifier:
             shaped=self.backbone.is_shaped,
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-        for name in TOKENIZER_FILES:
-            if (self.tokenizer / name).is_file():
-                shutil.copyfile(self.tokenizer / name, folder / name)
         write_sums(folder)
 
     @cached_property
@@ -397,6 +400,14 @@ class Classifier:
             model = adapters.attach_config(model, self.adapter)
             adapters.write(model, self.tensors)
         return model
+
+    def merged(self) -> nn.Module:
+        """A new copy of the encoder whose weights hold the adapter's change, on the CPU in fp32, in evaluation mode."""
+        network = replace(self, device="cpu").network
+        if self.adapter is None:
+            return network
+        whole: nn.Module = network.merge_and_unload()  # type: ignore[operator]
+        return whole.eval().requires_grad_(False)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -483,17 +494,18 @@ def load_classifier(
     )
 
 
-def copy_encoder(folder: Path, place: Path) -> None:
-    """Copies what an encoder consists of, tokenizer and pooling included, into a new folder."""
-    wanted = ["config.json", "modules.json", "1_Pooling/config.json", *TOKENIZER_FILES]
-    wanted += sorted(path.name for path in folder.glob("*.safetensors"))
-    for name in wanted:
-        if (folder / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, place / name)
+def backbone_origin(backbone: Backbone) -> Origin:
+    """What a saved model keeps of its backbone."""
+    return Origin(
+        name=backbone.name,
+        hub_id=backbone.hub_id,
+        revision=backbone.revision,
+        folder=None if backbone.hub_id else str(backbone.folder),
+        weights_sha256=backbone.weights_sha256,
+    )
 
 
-def _example(kind: str, text: str) -> Given:
+def as_given(kind: str, text: str) -> Given:
     """A text as a model of this kind takes it."""
     return (text, text) if kind == "pair" else text.split() if KINDS[kind].unit == "word" else text
 
@@ -510,6 +522,12 @@ def check_place(folder: Path, files: Collection[str] = FILES, mark: str = "lowre
 
 def _record(folder: Path) -> Record:
     path = folder / "lowres.json"
+    if (folder / STOCK_FILE).is_file() and not path.is_file():
+        raise UserError(
+            f"{folder} is no adapter folder",
+            got="a whole model with a stock head",
+            hint=f'transformers.pipeline("text-classification", model="{folder}"), or fit without --head stock',
+        )
     if not path.is_file():
         raise UserError(
             f"{folder} is no adapter folder",

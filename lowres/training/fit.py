@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Raised whenever a change of the code may change a trained number."""
 
+STOCK: Final = "stock"
+"""The engine that trains stock heads, as it stands in keys."""
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
@@ -362,7 +364,7 @@ class Environment:
         """The parts that matter for this fit."""
         if not fit.reads_backbone:
             return {"numerics": self.numerics}
-        if not fit.needs_loop:
+        if not fit.needs_loop or self.engine == STOCK:
             return asdict(self)
         below = {self.engine for need in fit.lineage() if need.reads_backbone and not need.needs_loop} - {"loop"}
         return asdict(self) | {"engine": "loop"} | ({"below": ", ".join(below)} if below else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from lowres.models.pooling import over_windows
 from lowres.training.acted import gradient_checks, held_out_check, logged
 from lowres.training.adapted import Adapted, make_adapted
 from lowres.training.beginning import beginning, discriminator_shapes
-from lowres.training.fit import Fit, Fitted
+from lowres.training.fit import Fit, Fitted, Tensors
 from lowres.training.masked import MaskedRows
 from lowres.training.recipe import Adapter, MaskedLM, Recipe
 
@@ -44,6 +44,7 @@ class LoopEngine:
     name = "loop"
     at_once = 1
     notice: str | None = None
+    trains_head = True
 
     def __init__(self, backbone: Backbone, tokens: Tokens, device: str, precision: str) -> None:
         from accelerate import Accelerator
@@ -89,13 +90,14 @@ class LoopEngine:
         return replace(run.ended(tuple(log)), seconds=time.perf_counter() - began)
 
     def _features(self, model: nn.Module, texts: list[str], recipe: Recipe) -> npt.NDArray[np.float32]:
+        pooling, normalise = self.reading(recipe)
         return encoder.features(
             model,
             self.tokens,
             texts,
             max_length=recipe.max_length,
-            pooling=self.backbone.pooling,
-            normalise=recipe.normalise,
+            pooling=pooling,
+            normalise=normalise,
             device=self.device,
             precision=self.precision,
             truncation=recipe.truncation,
@@ -103,11 +105,23 @@ class LoopEngine:
 
     def adapted(self, adapter: Adapter | None) -> Adapted:
         """The encoder with an adapter of these settings; its weights are set anew for every fit. The last few stay at hand."""
-        found = self._adapted.pop(adapter, None) or make_adapted(self.backbone.load(self.device), adapter)
+        found = self._adapted.pop(adapter, None) or self.make(adapter)
         self._adapted[adapter] = found
         while len(self._adapted) > KEPT_ENCODERS:
             del self._adapted[next(iter(self._adapted))]
         return found
+
+    def make(self, adapter: Adapter | None) -> Adapted:
+        """A new encoder with an adapter of these settings."""
+        return make_adapted(self.backbone.load(self.device), adapter)
+
+    def reading(self, recipe: Recipe) -> tuple[str, bool]:
+        """How a text's vector comes from those of its tokens: the pooling, and whether it is scaled to length 1."""
+        return self.backbone.pooling, recipe.normalise
+
+    def begin(self, fit: Fit, starts: Mapping[str, Fitted], fresh: Callable[[], Tensors]) -> Fitted:
+        """Adapter and head that a fit begins with; ``fresh`` gives an adapter that starts from nothing."""
+        return beginning(fit, starts, self.backbone.hidden, fresh)
 
     def masked(self, adapter: Adapter | None) -> tuple[nn.Module, Adapted]:
         """The encoder with its masked-LM head, and an adapter of these settings on the same encoder; made once too."""
@@ -133,12 +147,12 @@ class _Run:
         else:
             self.adapted = engine.adapted(fit.adapter)
         hidden = engine.backbone.hidden
-        first = beginning(fit, starts, hidden, lambda: self.adapted.fresh(fit.task, fit.draw))
+        first = engine.begin(fit, starts, lambda: self.adapted.fresh(fit.task, fit.draw))
         self.adapted.write(first.adapter)
         self.adapted.begin(fit.steps)
         self.first = self.adapted.weights()
         self.weight, self.bias = (
-            torch.nn.Parameter(torch.from_numpy(np.array(first.head[name])).to(engine.device))
+            torch.nn.Parameter(torch.from_numpy(np.array(first.head[name])).to(engine.device), engine.trains_head)
             for name in ("weight", "bias")
         )
         self.discriminator = [
@@ -203,7 +217,7 @@ class _Run:
         ids, mask = (torch.from_numpy(part).to(engine.device) for part in engine.tokens.pad(arrays))
         with encoder.autocast(engine.device, engine.precision):
             if self.firsts is None:
-                vectors = encoder.pooled(self.adapted.model, ids, mask, engine.backbone.pooling, recipe.normalise)
+                vectors = encoder.pooled(self.adapted.model, ids, mask, *engine.reading(recipe))
                 if recipe.truncation == WINDOWS:
                     vectors = over_windows(vectors, self.windows.sizes[rows])
             else:

@@ -21,7 +21,6 @@ from lowres.export.compare import flops
 from lowres.export.compress import Ground, compress, ground
 from lowres.export.compression import Compression
 from lowres.export.shrink import METHODS, Distil, EarlyExit, LowRank, Prune, Quantise, settings_of
-from lowres.export.whole import merged_network
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.report import compressed
@@ -191,7 +190,7 @@ def test_a_narrower_student_learns_too(model: Classifier, where: Ground, tmp_pat
 
 
 def test_teaching_comes_closer(model: Classifier, where: Ground) -> None:
-    teacher = merged_network(model)
+    teacher = model.merged()
     texts = where.unlabelled
     name = ("test",)
     apart = []

@@ -13,7 +13,7 @@ import torch
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.export.exits import learned, speed_for
-from lowres.export.whole import merged_network, with_encoder
+from lowres.export.whole import with_encoder
 from lowres.models.backbone import find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.early_exit import uncertainty
@@ -27,7 +27,7 @@ def model(
     request: pytest.FixtureRequest, encoders: dict[str, Path], toy_task: Task, tmp_path_factory: pytest.TempPathFactory
 ) -> Classifier:
     plain = fitted(find_backbone(str(encoders[request.param])), toy_task)
-    whole = with_encoder(plain, merged_network(plain), tmp_path_factory.mktemp("exits") / "e", what="merged")
+    whole = with_encoder(plain, plain.merged(), tmp_path_factory.mktemp("exits") / "e", what="merged")
     return replace(whole, exits=learned(whole, list(toy_task.domains["shop"].train.texts)), speed=0.4)
 
 

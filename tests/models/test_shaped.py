@@ -12,12 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModel
 
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.export import cutting, factors
-from lowres.export.whole import merged_network, with_encoder
+from lowres.export.whole import with_encoder
 from lowres.models.backbone import find_backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.models.shaped import SHAPED, dequantised, quantised
@@ -31,11 +30,13 @@ def model(request: pytest.FixtureRequest, encoders: dict[str, Path], toy_task: T
 
 
 def test_a_merged_model_answers_as_before_and_opens_in_transformers(model: Classifier, tmp_path: Path) -> None:
-    whole = with_encoder(model, merged_network(model), tmp_path / "e", what="merged")
+    whole = with_encoder(model, model.merged(), tmp_path / "e", what="merged")
     folder = whole.save(tmp_path / "whole", TEXTS)
     assert gap(load_classifier(folder), model) < 1e-5
+    from transformers import AutoModel
+
     plain = AutoModel.from_pretrained(folder / "encoder")
-    state = merged_network(model).state_dict()
+    state = model.merged().state_dict()
     assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items() if name in state)
     again = load_classifier(folder).save(tmp_path / "copy", TEXTS)
     assert gap(load_classifier(again), model) < 1e-5
@@ -43,7 +44,7 @@ def test_a_merged_model_answers_as_before_and_opens_in_transformers(model: Class
 
 @pytest.mark.parametrize("how", ["pruned", "factors", "weights", "dynamic"])
 def test_other_shapes_are_loaded_as_they_were(model: Classifier, how: str, tmp_path: Path) -> None:
-    network = merged_network(model)
+    network = model.merged()
     if how == "pruned":
         if model.backbone.name == "mpnet":
             with pytest.raises(UserError, match="table of positions"):
@@ -65,6 +66,8 @@ def test_other_shapes_are_loaded_as_they_were(model: Classifier, how: str, tmp_p
     else:
         assert 0 < gap(loaded, model) < 0.05
     assert "lowres.load" in (folder / "README.md").read_text()
+    from transformers import AutoModel
+
     with pytest.raises(OSError, match="safetensors"):
         AutoModel.from_pretrained(folder / "encoder")
     with pytest.raises(UserError, match="compressed"):
@@ -75,7 +78,7 @@ def test_pruned_models_keep_the_head_that_is_used(model: Classifier) -> None:
     """A head whose outputs are all zero matters nothing, and goes first."""
     if model.backbone.name == "mpnet":
         return
-    network = merged_network(model)
+    network = model.merged()
     names = cutting.parts(network)
     value = network.get_submodule(names["layer"].format(0) + names["value"])
     assert isinstance(value, nn.Linear)
@@ -89,7 +92,7 @@ def test_pruned_models_keep_the_head_that_is_used(model: Classifier) -> None:
 
 
 def test_all_of_it_kept_changes_nothing(model: Classifier, tmp_path: Path) -> None:
-    network = merged_network(model)
+    network = model.merged()
     cutting.prune(network, model, TEXTS, 1.0, 1.0)
     assert gap(with_encoder(model, network, tmp_path / "e", what="same"), model) < 1e-5
 
@@ -108,7 +111,7 @@ def test_eight_bits_are_at_most_half_a_step_away() -> None:
 def test_full_energy_keeps_the_outputs(encoders: dict[str, Path], toy_task: Task) -> None:
     """With all but a hair of the energy, outputs on the texts are those of before, where a factor is smaller at all."""
     model = fitted(find_backbone(str(encoders["bert"])), toy_task)
-    network = merged_network(model)
+    network = model.merged()
     linear = nn.Linear(32, 64)
     linear.weight.data = torch.outer(torch.ones(64), torch.arange(32.0)) / 32  # of rank 1
     network.encoder.layer[0].intermediate.dense = linear
@@ -126,7 +129,7 @@ def test_full_energy_keeps_the_outputs(encoders: dict[str, Path], toy_task: Task
 @pytest.mark.parametrize("break_it", ["missing", "odd", "garbage"])
 def test_a_damaged_encoder_is_said(break_it: str, encoders: dict[str, Path], toy_task: Task, tmp_path: Path) -> None:
     model = fitted(find_backbone(str(encoders["bert"])), toy_task)
-    made = with_encoder(model, merged_network(model), tmp_path / "e", what="x", eight_bits="weights")
+    made = with_encoder(model, model.merged(), tmp_path / "e", what="x", eight_bits="weights")
     path = made.backbone.folder / SHAPED
     tensors = load_file(path)
     name = "encoder.layer.0.output.dense"
@@ -145,7 +148,7 @@ def test_a_folder_whose_encoder_was_changed_is_refused(
     encoders: dict[str, Path], toy_task: Task, tmp_path: Path
 ) -> None:
     model = fitted(find_backbone(str(encoders["bert"])), toy_task)
-    whole = with_encoder(model, merged_network(model), tmp_path / "e", what="merged")
+    whole = with_encoder(model, model.merged(), tmp_path / "e", what="merged")
     folder = whole.save(tmp_path / "whole", TEXTS)
     path = folder / "encoder" / "model.safetensors"
     tensors = load_file(path)
@@ -160,7 +163,7 @@ def test_a_folder_whose_encoder_was_changed_is_refused(
 
 def test_a_model_cannot_name_an_encoder_elsewhere(encoders: dict[str, Path], toy_task: Task, tmp_path: Path) -> None:
     model = fitted(find_backbone(str(encoders["bert"])), toy_task)
-    folder = with_encoder(model, merged_network(model), tmp_path / "e", what="merged").save(tmp_path / "whole", TEXTS)
+    folder = with_encoder(model, model.merged(), tmp_path / "e", what="merged").save(tmp_path / "whole", TEXTS)
     record = json.loads((folder / "lowres.json").read_text())
     record["backbone"]["folder"] = "../e"
     (folder / "lowres.json").write_text(json.dumps(record))
@@ -170,7 +173,7 @@ def test_a_model_cannot_name_an_encoder_elsewhere(encoders: dict[str, Path], toy
 
 def test_an_unpackable_model_has_no_exit(encoders: dict[str, Path], toy_task: Task, tmp_path: Path) -> None:
     model = fitted(find_backbone(str(encoders["bert"])), toy_task)
-    network = merged_network(model)
+    network = model.merged()
     assert factors.factorise(network, model, TEXTS, 0.5)
     made = with_encoder(model, network, tmp_path / "e", what="low rank")
     exits = {"weight": np.zeros((1, 2, 32), dtype=np.float32), "bias": np.zeros((1, 2), dtype=np.float32)}

@@ -1,0 +1,127 @@
+"""The export to sentence-transformers: the vectors of the merged encoder, and the head beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from lowres.data.tokens import HEAD
+from lowres.errors import UserError
+from lowres.export.compared import Answers, Compared, compare
+from lowres.kinds import KINDS
+from lowres.models import encoder
+from lowres.models.backbone import Backbone, copy_tokenizer, quiet_transformers
+from lowres.models.card import card
+from lowres.models.classifier import Classifier
+
+MODULES: Final = {
+    "": "sentence_transformers.models.Transformer",
+    "1_Pooling": "sentence_transformers.models.Pooling",
+    "2_Normalize": "sentence_transformers.models.Normalize",
+}
+"""Folders of the parts, by the names under which every version of the library finds them."""
+POOLINGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
+USAGE: Final = """\
+The vectors of the trained encoder, and with the head its probabilities:
+
+```python
+import json
+
+import numpy as np
+from safetensors.numpy import load_file
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer(".").encode(["a text"])
+head, labels = load_file("head.safetensors"), json.load(open("labels.json"))
+logits = vectors @ head["weight"].T + head["bias"]
+{answer}
+```"""
+ANSWERS: Final = {
+    "one": "probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)",
+    "many": "probabilities = 1 / (1 + np.exp(-logits))",
+    "value": "low, high = map(float, labels)\nvalues = low + (high - low) / (1 + np.exp(-logits))",
+}
+
+
+def write_sentence(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared:
+    """Writes a folder that ``SentenceTransformer`` opens, and compares what its encoder says under the head.
+
+    Raises:
+        UserError: The model reads something else than the first tokens of one text.
+        LowresError: It answers otherwise.
+    """
+    _check(model)
+    save_encoder(model, folder)
+    model.write_head(folder)
+    files: dict[str, Any] = {
+        "labels.json": list(model.labels),
+        "modules.json": _modules(model),
+        "sentence_bert_config.json": {"max_seq_length": model.max_length, "do_lower_case": False},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": model.backbone.hidden,
+            **{name: pooling == model.pooling for pooling, name in POOLINGS.items()},
+        },
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = model.record()
+    record["backbone"]["folder"] = None  # of this machine
+    usage = USAGE.format(answer=ANSWERS[KINDS[model.kind].answer])
+    (folder / "README.md").write_text(card(record, "sentence-transformers", [], usage), encoding="utf-8")
+    return compare(model, lambda texts: _said(model, folder, texts), rows)
+
+
+def save_encoder(model: Classifier, folder: Path) -> None:
+    """Saves the encoder with its adapter merged, and the tokenizer, as transformers does.
+
+    A pooler that the backbone has is left as it was, so that nothing is missing when it is opened.
+    """
+    from transformers import AutoModel
+
+    merged = model.merged()
+    whole, absent = model.backbone.open(AutoModel, "cpu")
+    if absent:
+        whole = merged
+    else:
+        whole.load_state_dict(merged.state_dict(), strict=False)
+    with quiet_transformers():
+        whole.save_pretrained(folder)
+    copy_tokenizer(model.tokenizer, folder)
+
+
+def _check(model: Classifier) -> None:
+    """Refuses what sentence-transformers would read otherwise."""
+    if model.kind == "pair" or KINDS[model.kind].unit == "word":
+        raise UserError(
+            "sentence-transformers gives one vector a text", got=KINDS[model.kind].title, expected="--to onnx or peft"
+        )
+    if model.truncation != HEAD:
+        raise UserError(
+            "sentence-transformers reads the beginning of a text",
+            got=f"truncation {model.truncation}",
+            expected="--to onnx or peft, or a model trained without recipe.truncation",
+        )
+
+
+def _modules(model: Classifier) -> list[dict[str, Any]]:
+    parts = [path for path in MODULES if model.normalise or path != "2_Normalize"]
+    return [{"idx": at, "name": str(at), "path": path, "type": MODULES[path]} for at, path in enumerate(parts)]
+
+
+def _said(model: Classifier, folder: Path, texts: list[Any]) -> Answers:
+    """What the saved encoder says."""
+    saved = Backbone(model.backbone.name, folder)
+    vectors = encoder.features(
+        saved.load(),
+        saved.tokens(remember=False),
+        texts,
+        max_length=model.max_length,
+        pooling=saved.pooling,
+        normalise=model.normalise,
+        device="cpu",
+        precision="fp32",
+    )
+    return encoder.said(vectors, model.head, model.kind, model.labels)
