@@ -48,7 +48,7 @@ def compare(model: Classifier, says: Says, rows: Sequence[str], within: float | 
         LowresError: They differ by more.
     """
     own = model.predict_proba(rows)
-    other = np.concatenate([says(_plain(model.kind, rows[at : at + AT_ONCE])) for at in range(0, len(rows), AT_ONCE)])
+    other = np.concatenate([says(plain(model.kind, rows[at : at + AT_ONCE])) for at in range(0, len(rows), AT_ONCE)])
     ends = [float(end) for end in model.labels] if KINDS[model.kind].answer == "value" else [0.0, 1.0]
     gap = float(np.abs(own - other).max()) / (ends[1] - ends[0])
     found = Compared(len(rows), gap, _agreement(model.kind, own, other))
@@ -65,7 +65,7 @@ def _agreement(kind: str, own: Answers, other: Answers) -> float | None:
     return float((own.argmax(1) == other.argmax(1)).mean())
 
 
-def _plain(kind: str, rows: Sequence[str]) -> list[Any]:
+def plain(kind: str, rows: Sequence[str]) -> list[Any]:
     """Rows as texts, pairs or lists of words, as programs without lowres hold them."""
     if kind == "pair":
         return [tuple(map(whole, pair_of(row) or ())) for row in rows]

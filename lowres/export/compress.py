@@ -154,7 +154,7 @@ def compared(
     pairs: Sequence[tuple[Classifier, Classifier]],
     where: Ground,
     method: str,
-    settings: Settings,
+    settings: Settings | None,
     seconds: float,
     texts: int,
 ) -> Compression:
@@ -164,7 +164,7 @@ def compared(
         pairs: (Before, after), both whole models; costs are those of the first pair.
         where: Domains of their task.
         method: Its name.
-        settings: Its settings.
+        settings: Its settings, if it has any.
         seconds: That it took.
         texts: That it was given.
     """
@@ -185,7 +185,7 @@ def compared(
         metric=task.metric,
         model=f"{before.backbone.name}, {about.get('method', 'lowres')}",
         method=method,
-        settings=asdict(settings),
+        settings=asdict(settings) if settings else {},
         texts=texts,
         draws=len(pairs),
         device=before.device,

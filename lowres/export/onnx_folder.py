@@ -50,7 +50,7 @@ def write_fp32(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared
     check_libraries()
     write_graph(model, folder / "model.onnx")
     _write_beside(model, folder, "fp32")
-    return compare(model, _says(folder), rows)
+    return compare(model, says(folder), rows)
 
 
 def write_int8(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared:
@@ -63,10 +63,10 @@ def write_int8(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared
     write_graph(model, folder / "model.onnx")
     make_int8(folder / "model.onnx")
     _write_beside(model, folder, "int8")
-    return compare(model, _says(folder), rows, within=None)
+    return compare(model, says(folder), rows, within=None)
 
 
-def _says(folder: Path) -> Says:
+def says(folder: Path) -> Says:
     """The folder's own example, which has just been written, as it will answer elsewhere."""
     predict_proba = runpy.run_path(str(folder / "example.py"))["predict_proba"]
     return lambda texts: np.concatenate([np.atleast_2d(one) for one in predict_proba(texts)])
