@@ -9,13 +9,19 @@ from lowres.errors import LowresError, UserError, nearest
 
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
-    from lowres.library import Study, load
+    from lowres.library import Study, export_model, load
     from lowres.results import StudyResult
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "load"]
+__all__ = ["Classifier", "LowresError", "Study", "StudyResult", "UserError", "__version__", "export_model", "load"]
 
-_HOME = {"Classifier": "estimator", "Study": "library", "StudyResult": "results", "load": "library"}
+_HOME = {
+    "Classifier": "estimator",
+    "Study": "library",
+    "StudyResult": "results",
+    "export_model": "library",
+    "load": "library",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens, check_truncation
 from lowres.errors import FitError, UserError, unknown_name
+from lowres.export.catalogue import Exported, write_export
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.methods.catalogue import ASK_LM_HEAD
 from lowres.models.backbone import Backbone, find_backbone
@@ -593,3 +594,24 @@ def load(
 ) -> Classifier:
     """A saved adapter: ``predict``, ``predict_proba``, ``save``. See ``lowres.models.classifier.load_classifier``."""
     return load_classifier(folder, backbone=backbone, device=device, precision=precision)
+
+
+def export_model(
+    adapter: Classifier | str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    texts: Sequence[Given] = (),
+    backbone: str | None = None,
+) -> Exported:
+    """Writes a model as other programs read it, opens it there and compares. See ``lowres.export.catalogue.write_export``.
+
+    Args:
+        adapter: A fitted model, or the folder of a saved one.
+        to: A name of ``lowres.export.catalogue.EXPORTS``: ``onnx``, ``onnx-int8``, ``peft``, ``sentence-transformers``.
+        out: Folder of the export.
+        texts: On which both are asked; none: some short ones.
+        backbone: The encoder of a saved model, if it is not where its folder says.
+    """
+    model = adapter if isinstance(adapter, Classifier) else load(adapter, backbone=backbone)
+    return write_export(model, to, out, texts)

@@ -50,12 +50,12 @@ def export(
     """
     from json import dumps
 
-    from lowres.export.catalogue import export_model
+    from lowres.export.catalogue import write_export
     from lowres.models.classifier import load_classifier
 
     model = load_classifier(adapter, backbone=backbone)
     rows = [] if texts is None else _rows(model, texts, columns_of(model, text_column, pair_column))
-    found = export_model(model, to, out, rows)
+    found = write_export(model, to, out, rows)
     say(compared(found.compared))
     put(dumps(found.as_dict(), indent=2, ensure_ascii=False) if json else plain(str(found.folder)))
 

@@ -60,7 +60,7 @@ class Exported:
         }
 
 
-def export_model(model: Classifier, to: str, folder: str | Path, texts: Sequence[Given] = ()) -> Exported:
+def write_export(model: Classifier, to: str, folder: str | Path, texts: Sequence[Given] = ()) -> Exported:
     """Writes a model as other programs read it, opens what was written and compares; nothing is left where they differ.
 
     Args:

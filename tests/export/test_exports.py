@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lowres.errors import UserError
-from lowres.export.catalogue import EXPORTS, export_model
+from lowres.export.catalogue import EXPORTS, write_export
 from lowres.files import holds_nothing_else
 from lowres.models.backbone import Backbone
 from tests.export.fitted import fitted
@@ -15,25 +15,25 @@ from tests.export.fitted import fitted
 
 def test_an_unknown_name_gets_the_nearest(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'onnx-int8'"):
-        export_model(fitted(backbone), "onnx-int4", tmp_path / "out")
+        write_export(fitted(backbone), "onnx-int4", tmp_path / "out")
     assert {"onnx", "onnx-int8", "peft", "sentence-transformers"} <= set(EXPORTS)
 
 
 def test_only_an_untouched_export_is_replaced(backbone: Backbone, tmp_path: Path) -> None:
     model, out = fitted(backbone), tmp_path / "out"
-    export_model(model, "peft", out)
-    export_model(model, "sentence-transformers", out)
+    write_export(model, "peft", out)
+    write_export(model, "sentence-transformers", out)
     assert (out / "modules.json").is_file()
     assert not (out / "adapter_config.json").exists()
     assert holds_nothing_else(out)
     (out / "1_Pooling" / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="something else"):
-        export_model(model, "peft", out)
+        write_export(model, "peft", out)
     assert (out / "1_Pooling" / "thesis.txt").read_text() == "precious"
     (out / "1_Pooling" / "thesis.txt").unlink()
     (out / "README.md").write_text("my own words")
     with pytest.raises(UserError, match="something else"):
-        export_model(model, "peft", out)
+        write_export(model, "peft", out)
     assert not list(tmp_path.glob(".draft-*"))
 
 
@@ -41,15 +41,15 @@ def test_an_adapter_is_never_replaced_by_its_export(backbone: Backbone, tmp_path
     model = fitted(backbone)
     folder = model.save(tmp_path / "adapter")
     with pytest.raises(UserError, match="an adapter folder"):
-        export_model(model, "peft", folder)
+        write_export(model, "peft", folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
-        export_model(model, "peft", tmp_path / "file")
+        write_export(model, "peft", tmp_path / "file")
     assert (folder / "lowres.json").is_file()
 
 
 def test_what_was_written_is_told(backbone: Backbone, tmp_path: Path) -> None:
-    found = export_model(fitted(backbone), "peft", tmp_path / "out", ["good day", "bad day"])
+    found = write_export(fitted(backbone), "peft", tmp_path / "out", ["good day", "bad day"])
     told = found.as_dict()
     assert told["texts"] == 2
     assert told["agreement"] == 1.0
