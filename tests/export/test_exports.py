@@ -8,7 +8,7 @@ import pytest
 
 from lowres.errors import UserError
 from lowres.export.catalogue import EXPORTS, write_export
-from lowres.files import holds_nothing_else
+from lowres.files import holds_nothing_else, write_sums
 from lowres.models.backbone import Backbone
 from tests.export.fitted import fitted
 
@@ -35,6 +35,15 @@ def test_only_an_untouched_export_is_replaced(backbone: Backbone, tmp_path: Path
     with pytest.raises(UserError, match="something else"):
         write_export(model, "peft", out)
     assert not list(tmp_path.glob(".draft-*"))
+
+
+def test_a_strangers_folder_with_checksums_is_left_alone(backbone: Backbone, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("my data")
+    write_sums(tmp_path)
+    assert holds_nothing_else(tmp_path)
+    with pytest.raises(UserError, match="not those of an earlier export"):
+        write_export(fitted(backbone), "peft", tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my data"
 
 
 def test_an_adapter_is_never_replaced_by_its_export(backbone: Backbone, tmp_path: Path) -> None:
