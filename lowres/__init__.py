@@ -10,7 +10,7 @@ from lowres.errors import LowresError, UserError, nearest
 if TYPE_CHECKING:
     from lowres.estimator import Classifier
     from lowres.export.hot_fix import patch
-    from lowres.library import Study, compress, load
+    from lowres.library import Study, compress, export_model, load
     from lowres.models.several import load_many
     from lowres.results import StudyResult
 
@@ -23,6 +23,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compress",
+    "export_model",
     "load",
     "load_many",
     "patch",
@@ -33,6 +34,7 @@ _HOME = {
     "Study": "library",
     "StudyResult": "results",
     "compress": "library",
+    "export_model": "library",
     "load": "library",
     "load_many": "models.several",
     "patch": "export.hot_fix",

@@ -30,7 +30,7 @@ def clear_drafts(folder: Path, pattern: str, older_than: float = 3600.0) -> int:
 
 def write_sums(folder: Path) -> None:
     """Writes ``SHA256SUMS`` of all files in a folder and below it, as the program of that name does."""
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _names(folder)]
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _names(folder) if name != SUMS]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -50,14 +50,22 @@ def holds_nothing_else(folder: Path) -> bool:
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a place for a folder that is to be written, where it holds something else than an earlier one, unchanged."""
+    """Refuses a place for a model that is to be written, where it holds something else than an earlier one of this package,
+    untouched; an adapter folder is something else.
+    """
     if folder.is_file():
         raise UserError(f"{folder} is a file", expected="a folder", hint="choose an empty or new folder")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if (folder / "lowres.json").exists() or not holds_nothing_else(folder):
-        found = "an adapter folder" if (folder / "lowres.json").exists() else "not what its SHA256SUMS says"
+    adapter = (folder / "lowres.json").exists()
+    if adapter or not _is_card(folder / "README.md") or not holds_nothing_else(folder):
+        found = "an adapter folder" if adapter else "files that are not those of an earlier export"
         raise UserError(f"{folder} holds something else", got=found, hint="choose an empty or new folder")
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a file is a model card of this package, by its tag."""
+    return path.is_file() and b"\n- lowres\n" in path.read_bytes()[:2000]
 
 
 def _names(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from lowres.analysis.asked import answers as answers
 from lowres.analysis.asked import score as score
+from lowres.analysis.asked import task_of
 from lowres.analysis.measure import Scores, summarise
 from lowres.analysis.noise import Doubted, find_suspects
 from lowres.analysis.outlook import LEAST_TEXTS, Outlook, look_ahead, unlabelled
@@ -22,6 +23,7 @@ from lowres.data.sources import Progress as Download
 from lowres.data.task import Task, load_task
 from lowres.data.tokens import Tokens, check_truncation
 from lowres.errors import FitError, UserError, unknown_name
+from lowres.export.catalogue import Exported, write_export
 from lowres.export.compress import MOST_TEXTS, ground
 from lowres.export.compress import compress as make_smaller
 from lowres.export.compression import Compression
@@ -565,7 +567,7 @@ def compress(
         model: A fitted one.
         out: Folder of the new model.
         method: ``distil``, ``prune``, ``lowrank``, ``quantise`` or ``early-exit``.
-        task: Where it is compared; None: the task it was made for.
+        task: Where it is compared; None: the shipped task that it was made for.
         sources: Domains; none: what it was trained on.
         targets: Domains; none: the one it was made for, without a source all others.
         limit: At most so many test rows a domain.
@@ -579,10 +581,7 @@ def compress(
         LowresError: The score fell by more than ``max_loss``; nothing is written.
     """
     found = settings_of(method, settings)
-    named = model.about.get("task") if task is None else task
-    if named is None:
-        raise UserError("the model does not say which task it was made for", hint="name it: task=…")
-    loaded = named if isinstance(named, Task) else load_task(named, wanted=(*_names(sources), *_names(targets)))
+    loaded = task_of(model, task, wanted=(*_names(sources), *_names(targets)))
     where = ground(model, loaded, sources=_names(sources), targets=_names(targets), limit=limit, texts=texts)
     return make_smaller(model, where, method, found, out, max_loss=max_loss, told=progress)
 
@@ -606,3 +605,24 @@ def load(
     """
     model = load_classifier(folder, backbone=backbone, device=device, precision=precision)
     return with_patch(model, folder, patch)
+
+
+def export_model(
+    adapter: Classifier | str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    texts: Sequence[Given] = (),
+    backbone: str | None = None,
+) -> Exported:
+    """Writes a model as other programs read it, opens it there and compares. See ``lowres.export.catalogue.write_export``.
+
+    Args:
+        adapter: A fitted model, or the folder of a saved one.
+        to: A name of ``lowres.export.catalogue.EXPORTS``: ``onnx``, ``onnx-int8``, ``peft``, ``sentence-transformers``.
+        out: Folder of the export.
+        texts: On which both are asked; none: some short ones.
+        backbone: The encoder of a saved model, if it is not where its folder says.
+    """
+    model = adapter if isinstance(adapter, Classifier) else load(adapter, backbone=backbone)
+    return write_export(model, to, out, texts)

@@ -1,14 +1,17 @@
-"""What a saved model says of labelled rows."""
+"""What a saved model says of labelled rows, and which task it was made for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lowres.data.rows import Rows
+from lowres.data.sources import Progress
+from lowres.data.task import Task, load_task, shipped_tasks
 from lowres.errors import UserError
 from lowres.kinds import KINDS
 from lowres.models.classifier import Classifier
@@ -60,3 +63,28 @@ def answers(
             expected=", ".join(model.labels),
         )
     return truth(rows, known), widened(model.predict_proba(list(rows.texts)), model.labels, known), known
+
+
+def task_of(
+    model: Classifier, given: str | Path | Task | None, progress: Progress | None = None, wanted: Sequence[str] = ()
+) -> Task:
+    """The task that is named, or the shipped one that a model says it was made for: what a folder names leads to no file.
+
+    Args:
+        model: A saved one.
+        given: A name, file or prepared task; None: the model's.
+        progress: Told how far a download is.
+        wanted: Domains that are asked for.
+
+    Raises:
+        UserError: None is named, and the model's is not shipped.
+    """
+    if isinstance(given, Task):
+        return given
+    if given is None and (known := model.about.get("task")) not in shipped_tasks():
+        raise UserError(
+            "the task of this adapter is not known",
+            got=f"{known}, which is not shipped" if known else None,
+            hint="name it: --task TASK, as of lowres evaluate",
+        )
+    return load_task(str(model.about["task"]) if given is None else given, wanted=tuple(wanted), progress=progress)

@@ -90,8 +90,8 @@ def compress(
     The new model is a folder like any other: `lowres predict`, `evaluate` and `export` take it, and so does `compress` again.
     It learns from the train texts of the domains without their labels, and is compared on their test rows.
     """
+    from lowres.analysis.asked import task_of
     from lowres.cli.run import show_compression
-    from lowres.data.task import load_task
     from lowres.errors import UserError
     from lowres.export.shrink import settings_of
     from lowres.library import compress as act
@@ -109,10 +109,7 @@ def compress(
             "the new model would take the place of the old one", got=f"--out {out}", expected="another folder"
         )
     model = load_classifier(adapter, backbone=backbone)
-    named = task or model.about.get("task")
-    if not named:
-        raise UserError("the adapter does not say which task it was made for", hint="name it: --task TASK")
-    loaded = load_task(str(named), wanted=(*listed(source), *listed(target)), progress=DownloadProgress())
+    loaded = task_of(model, task, DownloadProgress(), (*listed(source), *listed(target)))
     for line in loaded.notes:
         say(line)
     with ShareProgress(method) as progress:

@@ -23,7 +23,10 @@ MOST_TEXTS = 1000
 def export(
     adapter: Annotated[Path, typer.Argument(help="An adapter folder, such as runs/NAME/best/TARGET-SHOTS.")],
     to: Annotated[
-        str, typer.Option(help="onnx, onnx-int8, peft or sentence-transformers (docs/export.md).", show_default=False)
+        str,
+        typer.Option(
+            help="merged, onnx, onnx-int8, peft or sentence-transformers (docs/export.md).", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the export.", show_default=False)],
     texts: Annotated[
@@ -45,17 +48,17 @@ def export(
 ) -> None:
     """Write a saved adapter as other programs read it, open it there, and compare (extra: export).
 
-    onnx: one graph, and a program that answers with onnxruntime, tokenizers and numpy alone; onnx-int8: a quarter of its
+    merged: the adapter in the encoder's weights, which go with it. onnx: one graph, and a program that answers with onnxruntime, tokenizers and numpy alone; onnx-int8: a quarter of its
     size. peft: a plain PEFT folder. sentence-transformers: the vectors of the trained encoder.
     """
     from json import dumps
 
-    from lowres.export.catalogue import export_model
+    from lowres.export.catalogue import write_export
     from lowres.models.classifier import load_classifier
 
     model = load_classifier(adapter, backbone=backbone)
     rows = [] if texts is None else _rows(model, texts, columns_of(model, text_column, pair_column))
-    found = export_model(model, to, out, rows)
+    found = write_export(model, to, out, rows)
     say(compared(found.compared))
     put(dumps(found.as_dict(), indent=2, ensure_ascii=False) if json else plain(str(found.folder)))
 

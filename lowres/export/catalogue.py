@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from lowres.errors import unknown_name
+from lowres.errors import UserError, unknown_name
 from lowres.export.compared import Compared
+from lowres.export.merged_folder import write_merged
 from lowres.export.onnx_folder import write_fp32, write_int8
 from lowres.export.peft_folder import write_peft
 from lowres.export.sentence_folder import write_sentence
@@ -19,6 +20,7 @@ from lowres.models.classifier import Classifier, as_given
 Writer = Callable[[Classifier, Path, Sequence[str]], Compared]
 """Writes a model into an empty folder and compares it with its origin on some rows."""
 EXPORTS: Final[dict[str, Writer]] = {
+    "merged": write_merged,
     "onnx": write_fp32,
     "onnx-int8": write_int8,
     "peft": write_peft,
@@ -60,8 +62,10 @@ class Exported:
         }
 
 
-def export_model(model: Classifier, to: str, folder: str | Path, texts: Sequence[Given] = ()) -> Exported:
+def write_export(model: Classifier, to: str, folder: str | Path, texts: Sequence[Given] = ()) -> Exported:
     """Writes a model as other programs read it, opens what was written and compares; nothing is left where they differ.
+
+    Early exits stay behind: every export runs all layers.
 
     Args:
         model: The fitted model.
@@ -77,9 +81,16 @@ def export_model(model: Classifier, to: str, folder: str | Path, texts: Sequence
         raise unknown_name("export", to, EXPORTS)
     folder = Path(folder)
     check_free(folder)
+    if model.backbone.computed == "dynamic":
+        raise UserError(
+            "a model that computes in eight bits is not exported",
+            expected="one with eight bits on disk alone, or the model that it was made of",
+            hint="lowres compress ADAPTER --method quantise --bits weights, or lowres export ADAPTER --to onnx-int8",
+        )
     rows = rows_of(model.kind, texts if len(texts) else [as_given(model.kind, text) for text in TEXTS])
     with replacing_folder(folder) as draft:
-        compared = EXPORTS[to](replace(model, device="cpu", precision="fp32"), draft, rows)
+        plain = replace(model, device="cpu", precision="fp32", exits={}, speed=0.0)
+        compared = EXPORTS[to](plain, draft, rows)
         write_sums(draft)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

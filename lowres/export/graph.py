@@ -6,11 +6,10 @@ import contextlib
 import importlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -190,8 +189,7 @@ def _whole(model: Classifier) -> nn.Module:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps the talk of the exporter off the terminal."""
-    before: dict[str, Any] = {name: logging.getLogger(name).level for name in ("", "torch", "onnxscript", "onnx_ir")}
-    said = os.environ.get("TORCH_LOGS")
+    before = {name: logging.getLogger(name).level for name in ("", "torch", "onnxscript", "onnx_ir")}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -201,5 +199,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-        if said is not None:
-            os.environ["TORCH_LOGS"] = said

@@ -12,12 +12,13 @@ from typing import Final
 import numpy as np
 
 from lowres import seeds
+from lowres.analysis.asked import task_of
 from lowres.data import leaks
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress
 from lowres.data.spec import TableFormat
 from lowres.data.tables import read_table
-from lowres.data.task import Task, load_task, shipped_tasks
+from lowres.data.task import Task
 from lowres.errors import DataError, LowresError, UserError, unknown_name
 from lowres.export import compare
 from lowres.export.mend import Mending, mended
@@ -118,7 +119,7 @@ def patch(
     if not len(wrong):
         raise UserError("there is nothing to mend", got=f"{len(rows)} fixes that the adapter answers so already")
     own = fingerprint(model)
-    ground = make_ground(model, rows, _task(model, task, progress), on, settings.replay_rows, own)
+    ground = make_ground(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
     trained = mended(model, rows, ground.replay.texts, settings, (own, rows.fingerprint))
     record = PatchRecord(
         1, own, model.labels, settings.rank, len(rows), len(wrong), len(ground.replay), trained.steps,
@@ -261,19 +262,6 @@ def _check_kind(model: Classifier, folder: Path) -> None:
             got=KINDS[model.kind].title,
             expected="classification or pair",
         )
-
-
-def _task(model: Classifier, given: str | Path | Task | None, progress: Progress | None) -> Task:
-    """The task that is named, or the shipped one that the adapter was made for."""
-    if isinstance(given, Task):
-        return given
-    if given is None and (known := model.about.get("task")) not in shipped_tasks():
-        raise UserError(
-            "the task of this adapter is not known",
-            got=f"{known}, which is not shipped" if known else None,
-            hint="name it: --task TASK, as of lowres evaluate",
-        )
-    return load_task(str(model.about["task"]) if given is None else given, progress=progress)
 
 
 def _wrong(model: Classifier, fixes: Rows) -> list[int]:

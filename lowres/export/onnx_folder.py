@@ -17,6 +17,7 @@ from lowres.export.compared import Compared, Says, compare
 from lowres.export.example import example_program
 from lowres.export.graph import check_libraries, graph_inputs, make_int8, write_graph
 from lowres.kinds import KINDS
+from lowres.models.abstention import Counted
 from lowres.models.card import card
 from lowres.models.classifier import Classifier
 from lowres.models.heads import softmax
@@ -122,14 +123,13 @@ def _config(model: Classifier, inputs: Sequence[str], precision: str) -> dict[st
     if kind.unit == "word":
         config["unread"] = softmax(model.head["bias"][None])[0].tolist()
     if model.counted is not None:
-        config["abstain"] = _thresholds(model)
+        config["abstain"] = _thresholds(model.counted, "" if precision == "fp32" else ", counted in fp32")
     return config
 
 
-def _thresholds(model: Classifier) -> list[dict[str, Any]]:
+def _thresholds(counted: Counted, note: str) -> list[dict[str, Any]]:
     """From which confidence on each of ``PRECISIONS`` is kept, where the labels that were counted support it."""
-    assert model.counted is not None
-    steps, of = model.counted.steps, str(model.counted)
+    steps, of = counted.steps, f"{counted}{note}"
     points = ((precision, operating_point(steps, precision)) for precision in PRECISIONS)
     return [
         {"precision": precision, "threshold": point.threshold, "coverage": round(point.coverage, 4), "of": of}

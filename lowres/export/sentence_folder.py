@@ -98,6 +98,8 @@ def _check(model: Classifier) -> None:
         raise UserError(
             "sentence-transformers gives one vector a text", got=KINDS[model.kind].title, expected="--to onnx or peft"
         )
+    if model.backbone.is_shaped:
+        raise UserError("only lowres loads an encoder of other shapes than its configuration", expected="--to onnx")
     if model.truncation != HEAD:
         raise UserError(
             "sentence-transformers reads the beginning of a text",

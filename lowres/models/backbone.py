@@ -25,7 +25,7 @@ from lowres.data.sources import Progress, cache_dir, fetch_pypi, read_member
 from lowres.data.tokens import Tokens
 from lowres.errors import FetchError, UserError, nearest
 from lowres.models.hub import HUB, HubBackbone, gather
-from lowres.models.shaped import SHAPED, in_layer, load_shaped
+from lowres.models.shaped import EIGHT_BITS, SHAPED, in_layer, load_shaped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -184,6 +184,12 @@ class Backbone:
     def is_shaped(self) -> bool:
         """Whether its linears are not those of its configuration, see ``lowres.models.shaped``."""
         return (self.folder / SHAPED).is_file()
+
+    @property
+    def computed(self) -> str | None:
+        """How whole numbers are computed with, a name of ``lowres.models.shaped.COMPUTED``; None where weights are fp32."""
+        named = self.config.get(EIGHT_BITS)
+        return str(named) if named else None
 
     @property
     def layer_weights(self) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from lowres.errors import LowresError, UserError
 from lowres.export import onnx_folder
-from lowres.export.catalogue import export_model
+from lowres.export.catalogue import write_export
 from lowres.export.graph import write_graph
 from lowres.export.onnx_folder import PRECISIONS
 from lowres.files import SUMS, holds_nothing_else
@@ -44,7 +44,7 @@ def exported(
     shape, kind, more = CASES[request.param]
     model = fitted(find_backbone(str(encoders[shape])), kind, **more)
     folder = tmp_path_factory.mktemp("exported") / request.param
-    assert export_model(model, "onnx", folder, TEXTS[kind]).compared.gap < 1e-4
+    assert write_export(model, "onnx", folder, TEXTS[kind]).compared.gap < 1e-4
     return model, folder
 
 
@@ -103,7 +103,7 @@ def test_int8_is_smaller_and_says_how_often_it_agrees(
     backbone: Backbone, tmp_path: Path, site: Path, written: Path
 ) -> None:
     model, texts = fitted(backbone), TEXTS["classification"]
-    small = export_model(model, "onnx-int8", tmp_path / "small", texts)
+    small = write_export(model, "onnx-int8", tmp_path / "small", texts)
     assert set(small.sizes) == FILES
     assert small.sizes["model.onnx"] < 0.75 * written.stat().st_size
     tables = [one for one in onnx.load(small.folder / "model.onnx").graph.initializer if len(one.dims) == 2]
@@ -119,7 +119,7 @@ def test_int8_is_smaller_and_says_how_often_it_agrees(
 def test_what_int8_says_of_a_text_depends_on_no_other(backbone: Backbone, tmp_path: Path, written: Path) -> None:
     import runpy
 
-    folder = export_model(fitted(backbone), "onnx-int8", tmp_path / "small").folder
+    folder = write_export(fitted(backbone), "onnx-int8", tmp_path / "small").folder
     says = runpy.run_path(str(folder / "example.py"))["predict_proba"]
     texts = TEXTS["classification"]
     assert says(texts) == pytest.approx(np.concatenate([says([text]) for text in texts]), abs=1e-6)
@@ -129,7 +129,7 @@ def test_thresholds_of_counted_answers_go_with_it(backbone: Backbone, tmp_path: 
     model = fitted(backbone)
     texts = [f"{word} phone {number}" for word in ("good", "bad", "my") for number in range(60)]
     model = model.counted_on(texts, model.predict(texts))
-    folder = export_model(model, "onnx", tmp_path / "out").folder
+    folder = write_export(model, "onnx", tmp_path / "out").folder
     found = json.loads((folder / "config.json").read_text(encoding="utf-8"))["abstain"]
     assert [one["precision"] for one in found] == list(PRECISIONS)
     assert [one["threshold"] for one in found] == [model.operating(one).threshold for one in PRECISIONS]
@@ -140,7 +140,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(backbone: Backbone, tmp_pa
     model = fitted(backbone)
     model = replace(model, head={**model.head, "bias": model.head["bias"] + np.array([1, 0, 0], dtype=np.float32)})
     with pytest.raises(LowresError, match="answers otherwise"):
-        export_model(model, "onnx", tmp_path / "out")
+        write_export(model, "onnx", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -149,5 +149,5 @@ def test_missing_libraries_are_named_with_their_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"lowres\[export\]"):
-        export_model(fitted(backbone), "onnx", tmp_path / "out")
+        write_export(fitted(backbone), "onnx", tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lowres.errors import UserError
-from lowres.export.catalogue import export_model
+from lowres.export.catalogue import write_export
 from lowres.files import SUMS
 from lowres.models.backbone import Backbone
 from tests.export.fitted import TEXTS, fitted
@@ -19,7 +19,7 @@ from tests.export.fitted import TEXTS, fitted
 
 def test_peft_opens_it_and_the_card_answers(backbone: Backbone, tmp_path: Path) -> None:
     model = fitted(backbone)
-    found = export_model(model, "peft", tmp_path / "out", TEXTS["classification"])
+    found = write_export(model, "peft", tmp_path / "out", TEXTS["classification"])
     parts = {
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -43,5 +43,5 @@ def test_peft_opens_it_and_the_card_answers(backbone: Backbone, tmp_path: Path) 
 
 def test_a_frozen_backbone_has_nothing_for_peft(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no adapter"):
-        export_model(fitted(backbone, adapter=None), "peft", tmp_path / "out")
+        write_export(fitted(backbone, adapter=None), "peft", tmp_path / "out")
     assert not list(tmp_path.iterdir())

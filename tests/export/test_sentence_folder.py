@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lowres.errors import UserError
-from lowres.export.catalogue import export_model
+from lowres.export.catalogue import write_export
 from lowres.models import encoder
 from lowres.models.backbone import find_backbone
 from tests.export.fitted import TEXTS, fitted
@@ -22,7 +22,7 @@ SHAPES = {"bert": {}, "roberta": {"pooling": "cls"}, "distilbert": {"normalise":
 def test_sentence_transformers_opens_the_folder(encoders: dict[str, Path], tmp_path: Path, shape: str) -> None:
     library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     model = fitted(find_backbone(str(encoders[shape])), **SHAPES[shape])
-    found = export_model(model, "sentence-transformers", tmp_path / "out")
+    found = write_export(model, "sentence-transformers", tmp_path / "out")
     texts = TEXTS["classification"]
     opened = library.SentenceTransformer(str(found.folder), device="cpu", local_files_only=True)
     assert opened.max_seq_length == model.max_length
@@ -44,7 +44,7 @@ def test_the_card_gives_the_probabilities(
 ) -> None:
     pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     model = fitted(find_backbone(str(encoders["bert"])))
-    folder = export_model(model, "sentence-transformers", tmp_path / "out").folder
+    folder = write_export(model, "sentence-transformers", tmp_path / "out").folder
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), flags=re.S)
     assert code
     monkeypatch.chdir(folder)
@@ -56,7 +56,7 @@ def test_the_card_gives_the_probabilities(
 
 def test_the_folder_is_complete(encoders: dict[str, Path], tmp_path: Path) -> None:
     model = fitted(find_backbone(str(encoders["electra"])), "multilabel")
-    found = export_model(model, "sentence-transformers", tmp_path / "out", TEXTS["multilabel"])
+    found = write_export(model, "sentence-transformers", tmp_path / "out", TEXTS["multilabel"])
     assert {"model.safetensors", "config.json", "1_Pooling/config.json", "head.safetensors", "labels.json"} <= set(
         found.sizes
     )
@@ -75,7 +75,7 @@ def test_what_it_would_read_otherwise_is_refused(
 ) -> None:
     model = fitted(find_backbone(str(encoders["bert"])), kind, truncation=truncation)
     with pytest.raises(UserError, match="sentence-transformers"):
-        export_model(model, "sentence-transformers", tmp_path / "out")
+        write_export(model, "sentence-transformers", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
