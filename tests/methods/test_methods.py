@@ -203,3 +203,12 @@ def test_names_stand_in_for_descriptions(toy_task: Task, hinted_task: Task) -> N
     )
     assert (described.texts, described.labels) == (["bad and awful", "good and great"], ("negative", "positive"))
     assert named.texts == ["negative", "positive"]
+
+
+def test_the_method_handed_over_is_the_one_of_least_regret() -> None:
+    """The order is that of docs/methods-measured.md; a study without any of them hands nothing over."""
+    assert recommended(["soup", "joint", "source-then-target", "target-only"], 8) == "source-then-target"
+    assert recommended(["target-only", "joint", "soup"], 32) == "soup"
+    assert recommended(["target-only", "probe"], 8) == "target-only"
+    assert recommended(["source-only", "soup"], 0) == "source-only"
+    assert recommended(["tfidf"], 8) is None
