@@ -11,7 +11,7 @@ from lowres.data.hints import NAMES
 from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import UserError
-from lowres.methods.catalogue import METHODS, REFERENCES, Method, find_method
+from lowres.methods.catalogue import METHODS, REFERENCES, Method, find_method, recommended
 from lowres.methods.cell import Bench, Cell, Settings
 from lowres.methods.settings import DEFAULT
 from lowres.methods.symbolic import LETTERS
