@@ -24,7 +24,7 @@ from measure_methods import BEGIN, END, write_between
 
 from lowres.cli.talk import ShareProgress
 from lowres.data.task import load_task
-from lowres.export.catalogue import EXPORTS, export_model
+from lowres.export.catalogue import EXPORTS, write_export
 from lowres.export.compare import timed
 from lowres.export.compared import plain
 from lowres.export.compress import Ground, compared, compress, ground
@@ -83,7 +83,7 @@ class Elsewhere(Classifier):
 def exported(model: Classifier, where: Ground, to: str, place: Path) -> Compression:
     """An export beside its origin."""
     began = time.perf_counter()
-    written = export_model(model, to, place, where.unlabelled[:64])
+    written = write_export(model, to, place, where.unlabelled[:64])
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         before = with_encoder(model, model.merged(), Path(folder) / "before", what="merged")

@@ -70,6 +70,7 @@ BY_COMMAND: dict[str, dict[str, Callable[[str], list[str]]]] = {
     "evaluate": {"task": tasks, "backbone": backbones},
     "predict": {"backbone": backbones},
     "patch": {"task": tasks, "backbone": backbones},
+    "compress": {"task": tasks, "backbone": backbones},
     "explain": {"task": tasks, "backbone": backbones},
     "export": {"to": exports, "backbone": backbones},
     "tasks show": {"name": tasks},

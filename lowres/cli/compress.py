@@ -92,7 +92,6 @@ def compress(
     """
     from lowres.analysis.asked import task_of
     from lowres.cli.run import show_compression
-    from lowres.errors import UserError
     from lowres.export.shrink import settings_of
     from lowres.library import compress as act
     from lowres.models.classifier import check_place, load_classifier
@@ -104,10 +103,6 @@ def compress(
     settings = {name: value for name, value in given.items() if value is not None}
     settings_of(method, settings)
     check_place(out)
-    if out.resolve() == adapter.resolve():
-        raise UserError(
-            "the new model would take the place of the old one", got=f"--out {out}", expected="another folder"
-        )
     model = load_classifier(adapter, backbone=backbone)
     loaded = task_of(model, task, DownloadProgress(), (*listed(source), *listed(target)))
     for line in loaded.notes:

@@ -71,6 +71,10 @@ def evaluate(
     patch: Annotated[
         Path | None, typer.Option(help="A folder of `lowres patch` to put on.", show_default=False)
     ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Of a model with early exits, as of predict. Default: its own.", show_default=False),
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option(help="Column of the text, for a table.", show_default=False)
     ] = None,
@@ -110,7 +114,9 @@ def evaluate(
         say(line)
     domain = loaded.domain(on)
     rows = domain.test if split == "test" else domain.dev
-    found = score(load(adapter, backbone=backbone, patch=patch), rows, loaded.labels if loaded.labels_of else ())
+    model = load(adapter, backbone=backbone, patch=patch)
+    model = model if speed is None else model.at_speed(speed)
+    found = score(model, rows, loaded.labels if loaded.labels_of else ())
     put(
         dumps(
             {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},

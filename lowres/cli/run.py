@@ -126,6 +126,11 @@ def report(
     _check_flags(format, texts, reach)
     compression = read_compression(folder)
     if compression is not None:
+        if reach is not None or not texts:
+            from lowres.errors import UserError
+
+            given = "--reach" if reach is not None else "--no-texts"
+            raise UserError(f"{given} is for reports of a study", got="a compressed model")
         show_compression(compression, format)
         return
     summary = read_summary(folder)

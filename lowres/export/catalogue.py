@@ -89,7 +89,8 @@ def write_export(model: Classifier, to: str, folder: str | Path, texts: Sequence
         )
     rows = rows_of(model.kind, texts if len(texts) else [as_given(model.kind, text) for text in TEXTS])
     with replacing_folder(folder) as draft:
-        plain = replace(model, device="cpu", precision="fp32", exits={}, speed=0.0)
+        plain = replace(model.at_speed(0.0), exits={}) if model.exits else model
+        plain = replace(plain, device="cpu", precision="fp32")
         compared = EXPORTS[to](plain, draft, rows)
         write_sums(draft)
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -119,14 +119,18 @@ def flops(model: Classifier, texts: Sequence[str]) -> float:
     attention; those of a text that leaves early as far as it went.
     """
     rows = list(texts)
-    lengths: Any = [len(one) for one in model.tokens.encode(rows, model.max_length, model.truncation)]
-    tokens = np.array(lengths, dtype=np.float64)
-    weights, wide = _layer_sizes(model.network)
-    each = 2 * weights * tokens[:, None] + 4 * wide * tokens[:, None] ** 2
+    each = operations(model, rows)
     if model.exits:
-        depths = model.leave(rows).depths
-        each = each * (np.arange(len(weights)) < depths[:, None])
+        each = each * (np.arange(each.shape[1]) < model.leave(rows).depths[:, None])
     return float(each.sum() / len(rows))
+
+
+def operations(model: Classifier, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Those of each layer for each text, or each of its windows, [texts, layers]; see ``flops``."""
+    lengths = [len(one) for one in model.tokens.encode(texts, model.max_length, model.truncation)]
+    tokens = np.array(lengths, dtype=np.float64)[:, None]
+    weights, wide = _layer_sizes(model.network)
+    return np.asarray(2 * weights * tokens + 4 * wide * tokens**2)
 
 
 def _layer_sizes(network: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

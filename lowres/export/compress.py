@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from lowres.errors import LowresError, UserError
 from lowres.export import compare
 from lowres.export.compression import Compression
 from lowres.export.shrink import METHODS, Settings
-from lowres.export.teaching import Told
-from lowres.export.whole import with_encoder
+from lowres.export.teaching import Teaching, Told
+from lowres.export.whole import is_stock, with_encoder
 from lowres.kinds import KINDS
 from lowres.models.abstention import Counted
 from lowres.models.classifier import Classifier, check_place, load_classifier
@@ -51,12 +52,13 @@ class Ground:
 
     @property
     def unlabelled(self) -> list[str]:
-        """Train texts of all domains; of each the first of draw 0."""
-        found: list[str] = []
+        """Train texts of all domains, those of draw 0, one of each domain in turn: the first of them are of all domains."""
+        parts = []
         for name in (*self.sources, *self.targets):
             train = self.task.domain(name).train
-            found += list(splits.cap(self.task.name, train, self.texts, 0).texts) if len(train) else []
-        return found
+            parts.append(splits.cap(self.task.name, train, self.texts, 0).texts if len(train) else ())
+        turns = itertools.zip_longest(*parts)
+        return [text for turn in turns for text in turn if text is not None]
 
 
 def ground(
@@ -78,6 +80,10 @@ def ground(
         raise UserError("the adapter was made for another kind of task", got=task.kind, expected=model.kind)
     own, made_for = model.about.get("source"), model.about.get("target")
     if not sources:
+        if own is None and made_for is None:
+            raise UserError(
+                "the model does not say on which domain it was trained", hint="name a source: --source DOMAIN"
+            )
         known = str(own).split(JOIN) if own else [str(made_for)]
         if missing := [name for name in known if name not in task.domains]:
             raise UserError(
@@ -94,8 +100,11 @@ def ground(
         raise UserError("a domain is source and target", got=", ".join(both))
     found = Ground(task, tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(targets)), limit, texts)
     for name, rows in found.tests.items():
-        if not len(rows):
-            raise UserError(f"domain {name} has no test rows")
+        if len(groups := set(rows.groups)) < 2:
+            raise UserError(
+                f"domain {name} has too few test rows for an interval", got=f"{len(rows)} rows of {len(groups)} groups",
+                expected="at least 2 groups",
+            )  # fmt: skip
     if texts < 1:
         raise UserError("texts", got=texts, expected="at least 1")
     return found
@@ -130,23 +139,29 @@ def compress(
     """
     folder = Path(out)
     check_place(folder)
+    if folder.resolve() in (model.tokenizer.resolve(), model.backbone.folder.resolve().parent):
+        raise UserError("the new model would take the place of the old one", got=folder, expected="another folder")
+    if max_loss is not None and not 0 <= max_loss <= 1:
+        raise UserError("the bound on the loss", got=f"{max_loss:g}", expected="0 to 1")
+    check_input(model, method)
     texts = where.unlabelled
     if not texts:
         raise UserError("no train texts to learn from", got=f"domains {', '.join((*where.sources, *where.targets))}")
     with tempfile.TemporaryDirectory() as place:
         began = time.perf_counter()
-        learner = replace(model, precision=resolve(model.device).precision)
+        precision = resolve("cpu").precision if isinstance(settings, Teaching) else model.precision
+        learner = replace(model, device="cpu", precision=precision)
         made = METHODS[method].act(learner, settings, texts, Path(place) / "encoder", told)
-        made = replace(made, precision=model.precision)
+        made = replace(made, device=model.device, precision=model.precision)
         seconds = time.perf_counter() - began
-        draft = _described(made, method).save(Path(place) / "draft", texts[:8])
+        draft = _described(made, model, method, where).save(Path(place) / "draft", texts[:8])
         after = load_classifier(draft, device=model.device, precision=model.precision)
         before = with_encoder(model, model.merged(), Path(place) / "before", what="merged")
         found = compared([(before, after)], where, method, settings, seconds, len(texts))
+        if after.exits:
+            found = found.model_copy(update={"settings": {**found.settings, "speed": after.speed}})
         check_loss(found, max_loss)
-        ready = _measured(after, where, found)
-        ready.save(folder, texts[:8])
-    (folder / RECORD).write_text(found.to_json(), encoding="utf-8")
+        _measured(after, where, found).save(folder, texts[:8], {RECORD: found.to_json()})
     return found
 
 
@@ -211,9 +226,31 @@ def check_loss(found: Compression, max_loss: float | None) -> None:
         )
 
 
-def _described(model: Classifier, method: str) -> Classifier:
-    """The model with a card that says what it is; what was counted on the model before does not hold for it."""
-    return replace(model, about={**model.about, "compressed": method, "scores": []}, counted=None)
+def check_input(model: Classifier, method: str) -> None:
+    """Refuses a model that a method cannot take.
+
+    Raises:
+        UserError: It computes in eight bits, or its linears are not those of its configuration and the method needs them.
+    """
+    if model.backbone.computed == "dynamic":
+        raise UserError(
+            "a model that computes in eight bits is not compressed again",
+            hint="compress the model that it was made of, and quantise last; --bits weights can be compressed again",
+        )
+    if model.whole and method != "quantise" and not is_stock(model.network):
+        raise UserError(
+            f"{method} needs the linears of a configuration", got="a pruned encoder, or one of low rank",
+            hint="such a model can be quantised; do that last",
+        )  # fmt: skip
+
+
+def _described(made: Classifier, model: Classifier, method: str, where: Ground) -> Classifier:
+    """The new model with a card that says how it came about; what was counted on the model before does not hold for it."""
+    step = f"{method}, on train texts without labels of {', '.join((*where.sources, *where.targets))}"
+    before = model.about.get("compressed")
+    origin = model.about.get("made of") or model.backbone.hub_id or model.backbone.name
+    about = {**model.about, "made of": origin, "compressed": f"{before}; {step}" if before else step, "scores": []}
+    return replace(made, about=about, counted=None)
 
 
 def _measured(model: Classifier, where: Ground, found: Compression) -> Classifier:

@@ -89,3 +89,7 @@ class Compression(Part):
     def worst(self) -> OnDomain:
         """The domain on which the score fell most."""
         return min(self.domains, key=lambda one: one.change.mean)
+
+    def moved(self) -> OnDomain:
+        """The domain on which the score changed most."""
+        return max(self.domains, key=lambda one: abs(one.change.mean))

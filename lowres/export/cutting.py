@@ -140,7 +140,9 @@ def _importance(network: nn.Module, model: Classifier, texts: Sequence[str]) -> 
     network.requires_grad_(True)
     weight, bias = (torch.from_numpy(np.array(model.head[name])) for name in ("weight", "bias"))
     firsts = model.tokens.firsts(texts, model.max_length) if is_words(texts[0]) else None
-    for number, (places, ids, mask) in enumerate(model.tokens.by_length(texts, model.max_length, 1024)):
+    for number, (places, ids, mask) in enumerate(
+        model.tokens.by_length(texts, model.max_length, 1024, model.truncation)
+    ):
         given = torch.from_numpy(ids), torch.from_numpy(mask)
         hidden = network(**inputs(network, given[0]), attention_mask=given[1]).last_hidden_state
         if firsts is None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from lowres.data.rows import unit_sizes
+from lowres.errors import UserError
+from lowres.export.compare import operations
 from lowres.kinds import KINDS
 from lowres.models import early_exit
 from lowres.models.classifier import Classifier
 from lowres.models.heads import answers
 
-STEPS = 400
-RATE = 3e-2
-UNITS = 40_000
+STEPS: Final = 400
+RATE: Final = 3e-2
+UNITS: Final = 40_000
 """Most units that are learned from."""
-SEARCH = 2048
+SEARCH: Final = 2048
 """Texts on which a speed is sought."""
 
 
@@ -25,14 +29,22 @@ def learned(model: Classifier, texts: Sequence[str]) -> dict[str, npt.NDArray[np
 
     Each is a linear layer over the vector of its layer, trained by the cross-entropy to the model's answers; the encoder
     stays as it is (self-distillation; FastBERT has a small transformer layer in its place).
+
+    Args:
+        model: With an encoder of its own.
+        texts: The first of them that make at most ``UNITS`` units are looked at.
+
+    Raises:
+        UserError: A model that has no early exit.
     """
     import torch
     from torch.nn import functional
 
     early_exit.check_reading(model.reading)
+    some = texts[: max(1, int((np.cumsum(unit_sizes(texts)) <= UNITS).sum()))]
     vectors = torch.from_numpy(
-        early_exit.vectors_by_layer(model.packed, model.tokens, texts, model.reading, model.device)
-    )[:, :UNITS]
+        early_exit.vectors_by_layer(model.packed, model.tokens, some, model.reading, model.device)
+    )
     last = vectors[-1].numpy() @ model.head["weight"].T + model.head["bias"]
     wanted = torch.from_numpy(answers(last, KINDS[model.kind].answer, model.labels))
     below = vectors[:-1]
@@ -54,11 +66,36 @@ def learned(model: Classifier, texts: Sequence[str]) -> dict[str, npt.NDArray[np
 
 
 def speed_for(model: Classifier, texts: Sequence[str], share: float) -> float:
-    """The lowest speed at which the texts go through at most this share of the layers on average."""
+    """The least speed at which at most this share of the operations is left on the first of the texts, mean.
+
+    Args:
+        model: With early exits.
+        texts: At most ``SEARCH`` of them are looked at.
+        share: 0 … 1.
+
+    Raises:
+        UserError: So few are not left at any speed.
+    """
     some = list(texts[:SEARCH])
-    low, high = 0.0, 1.0
-    for _ in range(8):
-        middle = (low + high) / 2
-        depths = model.leave(some, middle).depths
-        low, high = (low, middle) if depths.mean() <= share * model.backbone.layers else (middle, high)
-    return round(high, 4)
+    unsure = _uncertainties(model, some)
+    each = operations(model, some)
+    total, layers = each.sum(), np.arange(each.shape[1])
+    for speed in np.unique(np.ceil(1e4 * np.append(unsure.ravel(), 1.0)) / 1e4):
+        gone = np.concatenate([unsure < speed, np.ones((1, len(some)), dtype=bool)])
+        left = (each * (layers <= gone.argmax(0)[:, None])).sum() / total
+        if left <= share:
+            return float(speed)
+    raise UserError("so few operations are never left", got=f"{share:g}", expected=f"from {left:.2f} on, at speed 1")
+
+
+def _uncertainties(model: Classifier, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """How unsure the head on each layer below the last is of each text, [layers − 1, texts]."""
+    kind = KINDS[model.kind]
+    vectors = early_exit.vectors_by_layer(model.packed, model.tokens, texts, model.reading, model.device)
+    ends = np.cumsum(unit_sizes(texts))
+    found = []
+    for layer in range(len(vectors) - 1):
+        logits = vectors[layer] @ model.exits["weight"][layer].T + model.exits["bias"][layer]
+        unsure = early_exit.uncertainty(answers(logits, kind.answer, model.labels), kind.answer)
+        found.append(np.maximum.reduceat(unsure, ends - unit_sizes(texts)))
+    return np.stack(found)

@@ -57,7 +57,7 @@ def _moments(
 
         hooks.append(module.register_forward_pre_hook(add))
     with torch.inference_mode():
-        for _, ids, mask in model.tokens.by_length(texts, model.max_length, 4096):
+        for _, ids, mask in model.tokens.by_length(texts, model.max_length, 4096, model.truncation):
             given = torch.from_numpy(mask)
             there[:] = [given.bool()]
             network(**inputs(network, torch.from_numpy(ids)), attention_mask=given)

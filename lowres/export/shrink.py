@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+HALF = 0.5
+"""Share of the operations that early exits leave where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Distil(Teaching):
     """A student with fewer layers, or narrower ones, learns from the model (TinyBERT, a:1909.10351)."""
@@ -73,13 +77,16 @@ class Quantise:
 class EarlyExit:
     """A head on every layer learns what the last one says; a text leaves where one is sure (FastBERT, a:2004.02178)."""
 
-    flops: float = 0.5
-    """Share of the operations that is left on average, on texts like those given."""
+    flops: float | None = None
+    """Share of the operations that is left on average, on texts like those given; default: a half, without a speed."""
     speed: float | None = None
-    """Uncertainty below which a text leaves, 0 to 1, in place of --flops."""
+    """Uncertainty below which a text leaves, 0 to 1, in place of flops."""
 
     def __post_init__(self) -> None:
-        _share("flops", self.flops)
+        if self.flops is not None:
+            _share("flops", self.flops)
+            if self.speed is not None:
+                raise UserError("flops and speed are two ways to say the same", expected="one of them")
         if self.speed is not None and not 0 <= self.speed <= 1:
             raise UserError("no such speed", got=self.speed, expected="0 (every layer) to 1 (the first)")
 
@@ -132,7 +139,7 @@ def early_exit(model: Classifier, settings: EarlyExit, texts: Sequence[str], pla
     plain = with_encoder(model, model.merged(), place, what="merged")
     heads = exits.learned(plain, texts)
     ready = replace(plain, exits=heads, speed=1.0)
-    speed = exits.speed_for(ready, texts, settings.flops) if settings.speed is None else settings.speed
+    speed = exits.speed_for(ready, texts, settings.flops or HALF) if settings.speed is None else settings.speed
     return replace(ready, speed=speed)
 
 

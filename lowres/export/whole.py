@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from lowres.models.backbone import TOKENIZER_FILES, Backbone
+from lowres.models.backbone import Backbone, copy_tokenizer
 from lowres.models.classifier import Classifier, Tensors
 from lowres.models.shaped import EIGHT_BITS, SHAPED, STOCK, quantised
 
 if TYPE_CHECKING:
     from torch import nn
 
-POOLING = {"mean": "mean_tokens", "cls": "cls_token"}
+POOLINGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 """What sentence encoders call it."""
+MODULES: Final = {
+    "": "sentence_transformers.models.Transformer",
+    "1_Pooling": "sentence_transformers.models.Pooling",
+    "2_Normalize": "sentence_transformers.models.Normalize",
+}
+"""Folders of the parts, by the names under which every version of the library finds them."""
 
 
 def with_encoder(
@@ -51,12 +56,10 @@ def with_encoder(
     if eight_bits:
         state = quantised(state)
     save_file(state, folder / (SHAPED if eight_bits or not is_stock(network) else STOCK), metadata={"format": "pt"})
-    for name in TOKENIZER_FILES:
-        if (model.tokenizer / name).is_file():
-            shutil.copyfile(model.tokenizer / name, folder / name)
+    copy_tokenizer(model.tokenizer, folder)
     write_pooling(folder, model.pooling, model.normalise, int(settings.get("hidden_size") or settings["dim"]))
-    base = model.backbone.name.split(",")[0]
-    found = Backbone(name=base if what == "merged" else f"{base}, {what}", folder=folder)
+    name = model.backbone.name
+    found = Backbone(name=name if what == "merged" else f"{name}, {what}", folder=folder)
     return replace(
         model,
         backbone=found,
@@ -83,19 +86,13 @@ def is_stock(network: nn.Module) -> bool:
 
 def write_pooling(folder: Path, pooling: str, normalise: bool, hidden: int) -> None:
     """How token vectors become one, in the files of sentence encoders."""
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalise else [])]
-    modules = [
-        {
-            "idx": place,
-            "name": str(place),
-            "path": "" if kind == "Transformer" else f"{place}_{kind}",
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for place, kind in enumerate(kinds)
-    ]
-    modes = {f"pooling_mode_{name}": name == POOLING[pooling] for name in POOLING.values()}
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": hidden, **modes}, indent=2), encoding="utf-8"
-    )
-    (folder / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")
+    parts = [path for path in MODULES if normalise or path != "2_Normalize"]
+    files: dict[str, Any] = {
+        "modules.json": [{"idx": at, "name": str(at), "path": path, "type": MODULES[path]} for at, path in enumerate(parts)],
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": hidden, **{name: one == pooling for one, name in POOLINGS.items()},
+        },
+    }  # fmt: skip
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

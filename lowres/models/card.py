@@ -127,7 +127,7 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
     if record.get("speed"):
         notes.append(
             f"early exits: `lowres predict` lets a text leave before the last layer at an uncertainty below {record['speed']:g};"
-            " --speed sets another one. The code below runs all layers"
+            " --speed sets another one. Code without lowres runs all layers"
         )
     usage = f"{'In Python' if shaped else 'Without `lowres`'}, with `texts` a list of {GIVEN.get(record['kind'], 'strings')}:"
     return card(record, "peft" if adapted else "safetensors", notes, f"{usage}\n\n```python\n{code.rstrip()}\n```")

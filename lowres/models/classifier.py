@@ -188,7 +188,7 @@ class Classifier:
         return early_exit.leave(self.packed, self.tokens, rows, self.reading, self.exits, self.head, speed, self.device)
 
     def at_speed(self, speed: float) -> Classifier:
-        """The same model, where a text leaves at this uncertainty.
+        """The same model, where a text leaves at this uncertainty; what was measured at another one does not hold for it.
 
         Raises:
             UserError: The model has no exits, or the speed is none.
@@ -199,7 +199,9 @@ class Classifier:
             )
         if not 0 <= speed <= 1:
             raise UserError("no such speed", got=speed, expected="0 (every layer) to 1 (the first)")
-        return replace(self, speed=speed)
+        if speed == self.speed:
+            return self
+        return replace(self, speed=speed, counted=None, about={**self.about, "scores": []})
 
     @property
     def reading(self) -> early_exit.Reading:
@@ -303,12 +305,15 @@ class Classifier:
         steps = operating_steps(targets, self.predict_proba(texts), own)
         return replace(self, counted=Counted(task, domain, part, steps))
 
-    def save(self, folder: str | Path, check_texts: Sequence[Given] = ()) -> Path:
+    def save(
+        self, folder: str | Path, check_texts: Sequence[Given] = (), beside: Mapping[str, str] | None = None
+    ) -> Path:
         """Writes the folder, loads it again and compares; nothing is left behind if they differ.
 
         Args:
             folder: Replaced if it is an adapter folder already.
             check_texts: Texts on which the loaded copy has to give the same probabilities; none: some short ones.
+            beside: Content of further files, names of ``FILES``.
 
         Raises:
             LowresError: The loaded copy answers otherwise.
@@ -318,6 +323,8 @@ class Classifier:
         check_place(folder)
         checked = check_texts or [as_given(self.kind, text) for text in CHECK_TEXTS]
         with replacing_folder(folder) as draft:
+            for name, text in (beside or {}).items():
+                (draft / name).write_text(text, encoding="utf-8")
             self._write(draft)
             again = load_classifier(draft, backbone=self.backbone, device=self.device, precision=self.precision)
             gap = float(np.abs(again.predict_proba(checked) - self.predict_proba(checked)).max())
@@ -438,7 +445,9 @@ def load_classifier(
         adapters.check_config(adapter, tensors)
     origin = record.backbone
     whole = origin.folder == ENCODER and origin.hub_id is None
-    if whole:  # what lies in the folder is the encoder of no other model
+    if whole:
+        if isinstance(backbone, str):
+            raise UserError(f"{folder} brings its own encoder", got=f"backbone {backbone}", hint="name none")
         found = inside(folder / ENCODER, origin.name)
     else:
         found = backbone if isinstance(backbone, Backbone) else _find(origin, backbone)

@@ -172,6 +172,11 @@ class PackedEncoder:
             self._layers = [self._layer(number) for number in range(self.depth)]
         except (KeyError, AttributeError) as error:
             raise UserError(f"no packed form of this {config.model_type}", got=f"no {error}") from None
+        wide = int(getattr(config, "hidden_size", None) or config.dim)
+        if any(layer["qkv"][0].shape[0] != len(QKV) * wide for layer in self._layers):
+            raise UserError(
+                f"no packed form of this {config.model_type}", got="layers with fewer heads than its configuration"
+            )
         self._bias: Tensor | None = None
         self._check()
 

@@ -56,6 +56,8 @@ def load_shaped(folder: Path, device: str) -> nn.Module:
         raise UserError(f"encoder {folder} could not be loaded", got=str(error).splitlines()[0]) from error
     model.requires_grad_(False)
     if getattr(config, EIGHT_BITS, None) == "dynamic":
+        if device != "cpu":
+            raise UserError(f"encoder {folder} computes in eight bits", got=f"device {device}", expected="cpu")
         make_dynamic(model, tensors)
     return model.to(device)
 

@@ -45,7 +45,7 @@ def tables(found: Compression) -> list[Table]:
 
 def verdict(found: Compression) -> str:
     """One sentence on what was won and what was lost."""
-    worst = found.worst()
+    worst = found.moved()
     smaller = found.before.bytes / found.after.bytes
     falls = [one for one in found.shift if one.growth.low > 0]
     drop = (
@@ -57,7 +57,7 @@ def verdict(found: Compression) -> str:
     )
     return (
         f"{smaller:.1f} times smaller, {found.speed_up['32']:.1f} times as fast at 32 texts at once, {found.speed_up['1']:.1f} at one;"
-        f" {metric_name(found.metric)} changes most on {clean(worst.domain)}: {estimate(worst.change)}.{drop}"
+        f" {metric_name(found.metric)} changes most on {clean(worst.domain)}: {_signed(worst.change)}.{drop}"
     )
 
 

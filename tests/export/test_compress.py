@@ -21,6 +21,7 @@ from lowres.export.compare import flops
 from lowres.export.compress import Ground, compress, ground
 from lowres.export.compression import Compression
 from lowres.export.shrink import METHODS, Distil, EarlyExit, LowRank, Prune, Quantise, settings_of
+from lowres.export.whole import with_encoder
 from lowres.models.backbone import Backbone
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.report import compressed
@@ -101,7 +102,8 @@ def test_each_method_makes_something_smaller(made: tuple[str, Path, Compression]
 def test_the_folder_says_its_own_scores(made: tuple[str, Path, Compression]) -> None:
     method, folder, found = made
     after = load_classifier(folder)
-    assert after.about["compressed"] == method
+    assert after.about["compressed"].startswith(method)
+    assert after.about["made of"] == "bert"
     assert {one["domain"]: one["value"] for one in after.about["scores"]} == {
         one.domain: one.after.mean for one in found.domains
     }
@@ -219,7 +221,8 @@ def test_one_after_another(model: Classifier, where: Ground, tmp_path: Path) -> 
     assert size(tmp_path / "both") < 0.4 * size(tmp_path / "student")
     assert gap(both, student) < 0.05
     assert both.backbone.layers == 1
-    assert "distil" not in found.method
+    assert both.about["compressed"].split("; ")[1].startswith("quantise")
+    assert found.model.startswith("bert, 1 layers")
 
 
 def test_operations_by_hand(model: Classifier) -> None:
@@ -259,6 +262,7 @@ def test_where_it_is_tried(model: Classifier, toy_task: Task) -> None:
         ("lowrank", {"energy": -1}),
         ("early-exit", {"flops": 0}),
         ("early-exit", {"speed": 2}),
+        ("early-exit", {"speed": 0.5, "flops": 0.5}),
         ("distil", {"epochs": -1}),
         ("distil", {"learning_rate": 0}),
     ],
@@ -289,3 +293,63 @@ def test_rows_of_domains_without_train_rows(model: Classifier, toy_task: Task) -
     domain = replace(toy_task.domains["film"], train=empty)
     where = ground(model, replace(toy_task, domains={**toy_task.domains, "film": domain}))
     assert len(where.unlabelled) == len(toy_task.domains["shop"].train) + len(toy_task.domains["chat"].train)
+
+
+def test_what_each_method_takes(model: Classifier, where: Ground, tmp_path: Path) -> None:
+    """Pruned models, those of low rank and of eight bits: quantised, or refused before any work."""
+    compress(model, where, "prune", Prune(heads=0.5, neurons=0.5, epochs=0), tmp_path / "prune")
+    compress(model, where, "lowrank", QUICK["lowrank"], tmp_path / "lowrank")
+    compress(model, where, "quantise", Quantise("dynamic"), tmp_path / "dynamic")
+    compress(model, where, "quantise", Quantise("weights"), tmp_path / "weights")
+    for before in ("prune", "lowrank"):
+        odd = load_classifier(tmp_path / before)
+        for bits in ("weights", "dynamic"):
+            compress(odd, where, "quantise", Quantise(bits), tmp_path / f"{before}-{bits}")
+            assert gap(load_classifier(tmp_path / f"{before}-{bits}"), odd) < 0.1
+        for method in ("distil", "prune", "lowrank", "early-exit"):
+            with pytest.raises(UserError, match="do that last"):
+                compress(odd, where, method, QUICK[method], tmp_path / "no")
+    with pytest.raises(UserError, match="eight bits"):
+        compress(load_classifier(tmp_path / "dynamic"), where, "distil", QUICK["distil"], tmp_path / "no")
+    rounded = load_classifier(tmp_path / "weights")
+    for method in ("distil", "prune", "lowrank", "early-exit"):
+        compress(rounded, where, method, QUICK[method], tmp_path / f"after-{method}")
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_first_texts_are_of_all_domains(model: Classifier, toy_task: Task) -> None:
+    """What looks at some of the texts looks at the targets too."""
+    texts = ground(model, toy_task).unlabelled
+    homes = {text: name for name, domain in toy_task.domains.items() for text in domain.train.texts}
+    assert Counter(homes[text] for text in texts[:30]) == {"shop": 10, "film": 10, "chat": 10}
+    assert len(texts) == sum(len(domain.train) for domain in toy_task.domains.values())
+
+
+def test_operations_that_exits_leave(model: Classifier, where: Ground, tmp_path: Path) -> None:
+    found = compress(model, where, "early-exit", EarlyExit(flops=0.9), tmp_path / "some")
+    early = load_classifier(tmp_path / "some")
+    assert found.settings["speed"] == early.speed > 0
+    assert flops(early, where.unlabelled) <= 0.9 * flops(early.at_speed(0.0), where.unlabelled)
+    with pytest.raises(UserError, match="never left"):
+        compress(model, where, "early-exit", EarlyExit(flops=0.3), tmp_path / "none")
+    other = early.at_speed(0.9)
+    assert other.counted is None
+    assert not other.about["scores"]
+    assert early.at_speed(early.speed).counted == early.counted is not None
+
+
+def test_neither_the_old_model_nor_a_bound_is_lost(model: Classifier, where: Ground, tmp_path: Path) -> None:
+    folder = model.save(tmp_path / "old", TEXTS)
+    for loaded in (load_classifier(folder), load_classifier(_whole(model, tmp_path))):
+        home = loaded.tokenizer if not loaded.whole else loaded.backbone.folder.parent
+        with pytest.raises(UserError, match="take the place"):
+            compress(loaded, where, "quantise", Quantise(), home)
+    for bound in (float("nan"), -0.1, 2):
+        with pytest.raises(UserError, match="bound"):
+            compress(model, where, "quantise", Quantise(), tmp_path / "x", max_loss=bound)
+    with pytest.raises(UserError, match="at least 2 groups"):
+        ground(model, where.task, limit=1)
+
+
+def _whole(model: Classifier, place: Path) -> Path:
+    return with_encoder(model, model.merged(), place / "e", what="merged").save(place / "whole", TEXTS)

@@ -12,6 +12,7 @@ import torch
 
 from lowres.data.task import Task
 from lowres.errors import UserError
+from lowres.export.compare import flops
 from lowres.export.exits import learned, speed_for
 from lowres.export.whole import with_encoder
 from lowres.models.backbone import find_backbone
@@ -82,11 +83,15 @@ def test_heads_on_the_way_say_what_the_last_one_says(model: Classifier, toy_task
     assert agreed > max(np.mean([one == label for one in wanted]) for label in model.labels)
 
 
-def test_a_speed_is_found_for_a_share_of_the_layers(model: Classifier, toy_task: Task) -> None:
+def test_a_speed_is_found_for_a_share_of_the_operations(model: Classifier, toy_task: Task) -> None:
+    """The least one: a step below it more is left than was asked for."""
     texts = list(toy_task.domains["shop"].train.texts)
+    whole = flops(model.at_speed(0.0), texts)
     speed = speed_for(model, texts, 0.75)
-    assert model.leave(texts, speed).depths.mean() <= 0.75 * model.backbone.layers
-    assert speed == 0.0039 or model.leave(texts, speed - 0.01).depths.mean() > 0.75 * model.backbone.layers - 0.2
+    assert flops(model.at_speed(speed), texts) <= 0.75 * whole
+    assert speed < 1e-3 or flops(model.at_speed(speed - 1e-3), texts) > 0.7 * whole
+    with pytest.raises(UserError, match="never left"):
+        speed_for(model, texts, 0.2)
 
 
 def test_uncertainty_by_hand() -> None:

@@ -19,6 +19,7 @@ from lowres.export import cutting, factors
 from lowres.export.whole import with_encoder
 from lowres.models.backbone import find_backbone
 from lowres.models.classifier import Classifier, load_classifier
+from lowres.models.early_exit import packed
 from lowres.models.shaped import SHAPED, dequantised, quantised
 from tests.conftest import SHAPES
 from tests.export.trained import TEXTS, fitted, gap, size
@@ -89,6 +90,14 @@ def test_pruned_models_keep_the_head_that_is_used(model: Classifier) -> None:
     left = network.get_submodule(names["layer"].format(0) + names["value"])
     assert isinstance(left, nn.Linear)
     assert torch.equal(left.weight, kept)
+
+
+def test_fewer_heads_than_the_configuration_have_no_packed_form(encoders: dict[str, Path], toy_task: Task) -> None:
+    model = fitted(find_backbone(str(encoders["bert"])), toy_task)
+    network = model.merged()
+    cutting.prune(network, model, TEXTS, 0.5, 1.0)
+    with pytest.raises(UserError, match="fewer heads"):
+        packed(network, "fp32")
 
 
 def test_all_of_it_kept_changes_nothing(model: Classifier, tmp_path: Path) -> None:
