@@ -15,7 +15,6 @@ from lowres.errors import UserError
 from lowres.kinds import KINDS, is_words
 from lowres.models.classifier import Classifier
 from lowres.models.encoder import inputs
-from lowres.models.packed import QKV, SHAPES
 from lowres.models.pooling import at_words, pool
 from lowres.models.shaped import count_heads, in_layer, put
 
@@ -38,6 +37,8 @@ def parts(network: nn.Module) -> Mapping[str, str]:
     Raises:
         UserError: An architecture whose parts are not known.
     """
+    from lowres.models.packed import SHAPES
+
     config: Any = network.config
     if config.model_type not in SHAPES:
         raise UserError(f"the layers of {config.model_type} are not known", expected=", ".join(SHAPES))
@@ -97,6 +98,8 @@ def prune(network: nn.Module, model: Classifier, texts: Sequence[str], heads: fl
         UserError: An architecture whose parts are not known, or whose heads cannot be cut.
     """
     import torch
+
+    from lowres.models.packed import QKV
 
     names = parts(network)
     if heads < 1 and hasattr(getattr(network, "encoder", None), "relative_attention_bias"):
@@ -233,6 +236,8 @@ def _narrowed(
     teacher: nn.Module, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], width: int, size: int
 ) -> dict[str, Tensor]:
     """Tensors cut to the shapes wanted, along the dimensions that vary most."""
+    from lowres.models.packed import QKV
+
     encoder: Any = teacher
     names = parts(teacher)
     table = encoder.get_input_embeddings().weight

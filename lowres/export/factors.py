@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from lowres.models.classifier import Classifier
 from lowres.models.encoder import inputs
 from lowres.models.shaped import in_layer, put
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 PROBED = 512
 """Texts on which inputs are looked at."""
@@ -27,6 +24,8 @@ def factorise(network: nn.Module, model: Classifier, texts: Sequence[str], energ
     The rank is the least whose singular values keep so large a share of the energy of the outputs: those of W C^(1/2), C the
     second moments of the linear's inputs on the texts, so that directions no text uses cost nothing.
     """
+    from torch import nn
+
     linears = {
         name: module
         for name, module in network.named_modules()
@@ -46,6 +45,8 @@ def _moments(
     network: nn.Module, linears: dict[str, nn.Linear], model: Classifier, texts: Sequence[str]
 ) -> dict[str, Tensor]:
     """Second moments of the inputs of each linear, [inputs, inputs]."""
+    import torch
+
     found: dict[str, Any] = {}
     there: list[Tensor] = []
     hooks = []
@@ -68,6 +69,9 @@ def _moments(
 
 def _factors(linear: nn.Linear, moments: Tensor, energy: float) -> nn.Sequential | None:
     """Two linears in the place of one; None where that is no smaller."""
+    import torch
+    from torch import nn
+
     values, vectors = torch.linalg.eigh(moments)
     values = values.clamp(min=LEAST * float(values.mean()))
     root = vectors * values.sqrt() @ vectors.T
