@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import QUICK, call
+
 ROOT = Path(__file__).parent.parent
 RUN_HERE = {
     "bench_grid.py", "choose_recipe.py", "compare_with_setfit.py", "compare_with_trainer.py", "drop_matrix.py",
-    "measure_forecasts.py", "measure_methods.py", "measure_noise.py",
+    "measure_compression.py", "measure_forecasts.py", "measure_methods.py", "measure_noise.py",
 }  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
 BATCH = {"batch_grid.py", "regression_gate.py", "score_folder.py"}
@@ -196,6 +198,34 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
     assert "**4 shots**" in text
     assert text.startswith("before")
     assert text.endswith("after\n")
+
+
+def test_measure_compression(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    fit = call(
+        "fit", toy_table, "--on", "film", "--start-from", "shop", "--shots", "4", "--backbone", encoder,
+        "--store", tmp_path / "store", "--out", tmp_path / "adapter", *QUICK,
+    )  # fmt: skip
+    assert fit.exit_code == 0, fit.output
+    out, page = tmp_path / "found.json", tmp_path / "page.md"
+    words = [str(tmp_path / "adapter"), str(toy_table), "--models", str(tmp_path / "small"), "--out", str(out)]
+    given = ["--as", "distil layers=1 epochs=1", "--as", "quantise bits=weights", "--as", "onnx-int8"]
+    for _ in range(2):  # the second time there is nothing to do
+        run = run_script("measure_compression.py", "run", *words, "--target", "film,chat", *given)
+        assert run.returncode == 0, run.stderr
+    found = json.loads(out.read_text())
+    assert [one["as"] for one in found] == ["distil layers=1 epochs=1", "quantise bits=weights", "onnx-int8"]
+    graph = tmp_path / "small" / "onnx-int8" / "model.onnx"
+    assert found[2]["found"]["after"]["bytes"] == graph.stat().st_size
+    again = run_script("measure_compression.py", "time", *words)
+    assert again.returncode == 0, again.stderr
+    fresh = json.loads(out.read_text())
+    assert [one["found"]["domains"] for one in fresh] == [one["found"]["domains"] for one in found]
+    assert fresh[0]["found"]["after"]["milliseconds"] != found[0]["found"]["after"]["milliseconds"]
+    page.write_text("<!-- found begin -->\n<!-- found end -->\n")
+    made = run_script("measure_compression.py", "table", str(out), "--write", str(page))
+    assert made.returncode == 0, made.stderr
+    assert "distil (epochs 1, layers 1)" in page.read_text()
+    assert "drop to chat" in page.read_text()
 
 
 def test_measure_noise(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
