@@ -338,7 +338,7 @@ def test_no_store_is_no_success(tmp_path: Path) -> None:
         (["run", "TABLE", "--force=3"], "--force"),
         (["run", "TABLE", "other"], "more words than the command takes\ngot other"),
         (["fit", "TABLE"], "--on is missing"),
-        (["report"], "FOLDER is missing\nexpected A run folder."),
+        (["report"], "FOLDER is missing\nexpected A run folder, or that of a compressed model."),
     ],
 )
 def test_mistakes_are_said_in_three_lines(
