@@ -87,12 +87,13 @@ def evaluate(
         str | None, typer.Option(help="Column that says which rows belong together, for a table.", show_default=False)
     ] = None,
 ) -> None:
-    """Score a saved adapter on one domain; prints every metric as JSON."""
+    """Score a saved adapter on one domain; prints every metric as JSON. Rows that a patch has taught it are left out."""
     from json import dumps
 
+    from lowres.analysis.asked import kept, score
     from lowres.data.task import load_task
     from lowres.errors import unknown_name
-    from lowres.library import load, score
+    from lowres.library import load
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -110,10 +111,14 @@ def evaluate(
         say(line)
     domain = loaded.domain(on)
     rows = domain.test if split == "test" else domain.dev
-    found = score(load(adapter, backbone=backbone, patch=patch), rows, loaded.labels if loaded.labels_of else ())
+    model = load(adapter, backbone=backbone, patch=patch)
+    rows, left = kept(model, rows)
+    if left:
+        say(f"{left} {split} rows of {on} are left out: a patch has taught them, or rows of their groups")
+    found = score(model, rows, loaded.labels if loaded.labels_of else ())
     put(
         dumps(
-            {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},
+            {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), "left_out": left, **found},
             indent=2,
             ensure_ascii=False,
         )

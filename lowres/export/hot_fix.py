@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from lowres import seeds
-from lowres.analysis.asked import task_of
+from lowres.analysis.asked import kept, task_of
 from lowres.data import leaks
-from lowres.data.rows import Rows
+from lowres.data.rows import Positions, Rows
 from lowres.data.sources import Progress
 from lowres.data.spec import TableFormat
 from lowres.data.tables import read_table
@@ -59,12 +59,16 @@ class PatchError(LowresError):
 
 @dataclass(frozen=True)
 class Ground:
-    """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay."""
+    """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay.
+
+    ``seen`` are the marks of the fixes and of the test rows that are the same, or nearly so.
+    """
 
     task: Task
     tests: Mapping[str, Rows]
     left_out: Mapping[str, int]
     replay: Rows
+    seen: tuple[str, ...]
 
 
 def patch(
@@ -122,7 +126,7 @@ def patch(
     ground = make_ground(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
     trained = mended(model, rows, ground.replay.texts, settings, (own, rows.fingerprint))
     record = PatchRecord(
-        1, own, model.labels, settings.rank, len(rows), len(wrong), len(ground.replay), trained.steps,
+        1, own, model.labels, settings.rank, len(rows), ground.seen, len(wrong), len(ground.replay), trained.steps,
         ground.task.name, ground.task.metric, max_loss, (),
     )  # fmt: skip
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -210,8 +214,9 @@ def make_fixes(model: Classifier, texts: Sequence[Given], labels: Sequence[str],
 def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str) -> Ground:
     """Kept test rows and replayed train rows of a task's domains.
 
-    Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed. Replayed
-    rows are train rows, as many of each domain; none is a test or dev row.
+    Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed, nor are
+    rows of their groups, nor those that an earlier patch has taught the model. Replayed rows are train rows, as many of each
+    domain; none is a test or dev row.
 
     Raises:
         UserError: A task of another kind or other labels, an unknown domain, or one with too few kept test rows.
@@ -226,9 +231,12 @@ def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str],
         )
     names = list(dict.fromkeys(on)) or [one for one, domain in task.domains.items() if len(domain.test)]
     tests, left_out, replay = {}, {}, list[Rows]()
+    seen = {leaks.mark(text) for text in fixes.texts}
     for one in names:
         domain = task.domain(one)
-        tests[one] = _other_than(fixes, domain.test)
+        same = _same_as(fixes, domain.test)
+        seen.update(leaks.mark(text) for text in domain.test.take(same).texts)
+        tests[one], _ = kept(model, domain.test.without(same))
         left_out[one] = len(domain.test) - len(tests[one])
         if len(set(tests[one].groups)) < 2:
             raise UserError(
@@ -237,9 +245,9 @@ def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str],
                 expected="rows of at least two groups",
                 hint="name other domains: --on D,…",
             )
-        train = _other_than(fixes, domain.train)
+        train = domain.train.without(_same_as(fixes, domain.train))
         replay.append(train.take(seeds.order(train.ids, "patch", name, "replay", one)[: -(-replay_rows // len(names))]))
-    return Ground(task, tests, left_out, _joined(replay, task.kind))
+    return Ground(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
 
 
 def _joined(parts: Sequence[Rows], kind: str) -> Rows:
@@ -249,9 +257,9 @@ def _joined(parts: Sequence[Rows], kind: str) -> Rows:
     return Rows("replay", ids, texts, ("",) * len(ids), ids, kind)
 
 
-def _other_than(fixes: Rows, rows: Rows) -> Rows:
-    """The rows that are not the same as a fix."""
-    return rows.take(np.flatnonzero(leaks.partners(rows.texts, fixes.texts) < 0)) if len(rows) else rows
+def _same_as(fixes: Rows, rows: Rows) -> Positions:
+    """Positions of the rows that are the same as a fix."""
+    return np.flatnonzero(leaks.partners(rows.texts, fixes.texts) >= 0) if len(rows) else np.zeros(0, dtype=np.int64)
 
 
 def _check_kind(model: Classifier, folder: Path) -> None:

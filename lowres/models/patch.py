@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lowres.errors import UserError, clean
 from lowres.files import SUMS, holds_sums, write_sums
 from lowres.models import adapters
+from lowres.models.card import SEEN
 from lowres.models.classifier import Classifier, read_json, read_tensors
 from lowres.models.several import plain_scale_of
 from lowres.settings import parse, shown
@@ -37,7 +38,7 @@ class Measured:
     rows: int
     """Test rows that were scored."""
     left_out: int
-    """Test rows that are the same as a fix, and are not scored."""
+    """Test rows that are the same as a fix, or of a group with one, and are not scored."""
     before: float
     after: float
     low: float
@@ -60,6 +61,8 @@ class PatchRecord:
     labels: tuple[str, ...]
     rank: int
     fixes: int
+    seen: tuple[str, ...]
+    """Marks (``lowres.data.leaks.mark``) of the fixes, and of the test rows that are nearly the same, sorted."""
     mended: int
     """Fixes that the model without the patch answers wrongly."""
     replayed: int
@@ -140,7 +143,12 @@ def patched(model: Classifier, patch: Patch, name: str | Path = "the adapter") -
         )
     scale = adapters.plain_scale(model.adapter) or 0.0
     tensors = adapters.beside([model.tensors, _lora(patch.tensors)], [scale, 1.0])
-    about = {**model.about, "patch": f"{patch.record.fixes} fixes", "scores": _scores(patch.record)}
+    about = {
+        **model.about,
+        "patch": f"{patch.record.fixes} fixes",
+        SEEN: sorted({*marks_of(model), *patch.record.seen}),
+        "scores": _scores(patch.record),
+    }
     return replace(
         model,
         adapter=adapters.plain_config(model.adapter or {"peft_type": "LORA"}, tensors),
@@ -149,6 +157,20 @@ def patched(model: Classifier, patch: Patch, name: str | Path = "the adapter") -
         about=about,
         counted=None,
     )
+
+
+def marks_of(model: Classifier) -> frozenset[str]:
+    """Marks (``lowres.data.leaks.mark``) of the texts that patches have taught a model, on its folder or baked in.
+
+    Raises:
+        UserError: What its folder says is no list of them.
+    """
+    marks = model.about.get(SEEN, ())
+    if not isinstance(marks, list | tuple) or not all(isinstance(mark, str) for mark in marks):
+        raise UserError(
+            "the adapter does not say which texts it was taught", got=shown(marks), expected="a list of marks"
+        )
+    return frozenset(marks)
 
 
 def read_patch(folder: str | Path) -> Patch:
@@ -226,7 +248,7 @@ def _card(record: PatchRecord) -> str:
             "",
             *lines,
             "",
-            "Intervals are over the test rows of this one model. Put it on: `lowres predict ADAPTER --patch THIS`, or"
+            "Intervals are over the test groups of this one model. Put it on: `lowres predict ADAPTER --patch THIS`, or"
             ' `lowres.load("ADAPTER", patch="THIS")`; without the name it is off.',
             "",
         ]
