@@ -93,6 +93,10 @@ class _StockAdapted(Adapted):
         new = {name: value.detach().cpu().numpy().copy() for name, value in self.new.items()}
         return {**self.inner.read(), **new}
 
+    def weights(self) -> Tensors:
+        """Those of the adapter: a new head moves in any fit, and would hide that nothing else did."""
+        return self.inner.weights()
+
     def config(self) -> dict[str, Any]:
         return self.inner.config()
 
