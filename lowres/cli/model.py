@@ -43,11 +43,16 @@ def fit(
     ] = "linear",
 ) -> None:
     """Train one adapter, score it on its domain's test rows, and save it ready to use."""
+    from lowres.errors import UserError
     from lowres.files import check_free
     from lowres.library import Study
     from lowres.models.classifier import check_place
     from lowres.study.config import build_config
 
+    if head == "stock" and "engine" in given:
+        raise UserError(
+            "a stock head is trained by the plain engine", got=f"--engine {given['engine']}", hint="leave --engine out"
+        )
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     (check_free if head == "stock" else check_place)(out)
     for line in study.task.notes:

@@ -130,6 +130,12 @@ def check_stock(fit: Fit, method: str) -> None:
             got=f"recipe.truncation {fit.recipe.truncation}",
             hint="leave recipe.truncation or --head out",
         )
+    if not fit.recipe.normalise:
+        raise UserError(
+            "a stock head reads no pooled vector that could be of length 1",
+            got="recipe.normalise false",
+            hint="leave recipe.normalise or --head out",
+        )
     plain = (
         isinstance(one.objective, CrossEntropy) and one.adapter is not None and not any(part.by for part in one.parts)
         for one in fit.lineage()

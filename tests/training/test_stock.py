@@ -191,6 +191,24 @@ def test_what_a_stock_head_cannot_be_is_refused(
     windows = Study(toy_table, backbone=str(encoder), store=tmp_path / "s", recipe={**RECIPE, "truncation": "windows"})
     with pytest.raises(UserError, match="reads the beginning"):
         windows.fit("shop", shots=4, head="stock")
+    longer = Study(toy_table, backbone=str(encoder), store=tmp_path / "s", recipe={**RECIPE, "normalise": False})
+    with pytest.raises(UserError, match=r"recipe\.normalise"):
+        longer.fit("shop", shots=4, head="stock")
+    words = [
+        "fit",
+        str(toy_table),
+        "--on",
+        "shop",
+        "--head",
+        "stock",
+        "--engine",
+        "fleet",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2
+    assert "leave --engine out" in said.stderr
     with pytest.raises(UserError, match="does not grow"):
         made(uneven_file, encoder, tmp_path).fit("shop", start_from="film", shots=4, head="stock")
 
