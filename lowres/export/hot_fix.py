@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from lowres.data.task import Task
 from lowres.errors import DataError, LowresError, UserError, unknown_name
 from lowres.export import compare
 from lowres.export.mend import Mending, mended
+from lowres.files import replacing_folder
 from lowres.kinds import KINDS, Given, pair_of, readable, rows_of
 from lowres.models.classifier import Classifier, check_place, load_classifier
 from lowres.models.patch import (
@@ -129,21 +128,17 @@ def patch(
         1, own, model.labels, settings.rank, len(rows), ground.seen, len(wrong), len(ground.replay), trained.steps,
         ground.task.name, ground.task.metric, max_loss, (),
     )  # fmt: skip
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".draft-") as drafts:
-        first = _written(Patch(record, trained.tensors), Path(drafts) / "unmeasured")
+    with replacing_folder(place) as draft:
+        write_patch(Patch(record, trained.tensors), draft)
         again = load_classifier(folder, backbone=model.backbone)
-        after = patched(again, read_patch(first), folder)
+        after = patched(again, read_patch(draft), folder)
         record = PatchRecord(**{**vars(record), "domains": _measured(again, after, ground)})
         faults = [*_still_wrong(after, rows), *_fallen(record)]
         if faults:
             raise PatchError(faults, record)
-        draft = _written(Patch(record, trained.tensors), Path(drafts) / "patch")
+        write_patch(Patch(record, trained.tensors), draft)
         if len(_wrong(with_patch(again, folder, draft), rows)):
             raise LowresError("the saved patch answers otherwise than the measured one; not kept")
-        if place.exists():
-            os.replace(place, Path(drafts) / "old")
-        os.replace(draft, place)
     return Patch(record, trained.tensors)
 
 
@@ -307,9 +302,3 @@ def _measured(before: Classifier, after: Classifier, ground: Ground) -> tuple[Me
         )
         for one in compare.on_domains([pair], ground.tests, task.measure, (), task.kind)
     )  # fmt: skip
-
-
-def _written(made: Patch, folder: Path) -> Path:
-    folder.mkdir()
-    write_patch(made, folder)
-    return folder

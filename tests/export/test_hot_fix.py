@@ -328,6 +328,30 @@ def test_damaged_patches(adapter: Path, made: Path, tmp_path: Path) -> None:
         lowres.load(adapter, patch=bent)
 
 
+@pytest.mark.parametrize("part", ["head.weight", "head.bias", ".lora_A.", ".lora_B.", "gone"])
+def test_a_patch_of_other_shapes_is_refused_not_broadcast(adapter: Path, made: Path, part: str) -> None:
+    whole, model = read_patch(made), load_classifier(adapter)
+    tensors = dict(whole.tensors)
+    name = next(name for name in tensors if part in name or part == "gone")
+    value = tensors.pop(name)
+    if part != "gone":
+        tensors[name] = value[:, :1] if ".lora_A." in name else value[:1]
+    with pytest.raises(UserError, match="does not fit the adapter that it names"):
+        patched(model, replace(whole, tensors=tensors))
+    with pytest.raises(UserError, match="does not fit"):
+        patched(model, replace(whole, tensors={**whole.tensors, "head.more": value}))
+
+
+def test_a_damaged_patch_is_called_a_patch(adapter: Path, made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(made, tmp_path / "bent")
+    for content in ("{", "[]"):
+        (folder / "patch.json").write_text(content)
+        with pytest.raises(UserError, match=r"^patch folder .*bent is damaged: patch\.json"):
+            lowres.load(adapter, patch=folder)
+
+
 def write_sums_again(folder: Path) -> None:
     (folder / "SHA256SUMS").unlink()
     write_sums(folder)
