@@ -35,11 +35,21 @@ def write_sums(folder: Path) -> None:
 
 
 def holds_sums(folder: Path, parts: Collection[str] = ()) -> bool:
-    """Whether the files of ``SHA256SUMS``, these ``parts`` among them, are there unchanged."""
+    """Whether the files of ``SHA256SUMS``, these ``parts`` among them, are there unchanged.
+
+    A list may come from a stranger: one that names anything but regular files of the folder does not hold, and nothing
+    else is read.
+    """
     try:
+        if not _is_own(folder, SUMS):
+            return False
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        return set(wanted) >= set(parts) and all(_sha256(folder / name) == digest for name, digest in wanted.items())
+        return (
+            set(wanted) >= set(parts)
+            and all(_is_own(folder, name) for name in wanted)
+            and all(_sha256(folder / name) == digest for name, digest in wanted.items())
+        )
     except (OSError, ValueError):
         return False
 
@@ -73,8 +83,17 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
+def _is_own(folder: Path, name: str) -> bool:
+    """Whether a name leads to a regular file of the folder or below it."""
+    path, place = Path(name), folder / name
+    if path.is_absolute() or ".." in path.parts or not place.is_file():
+        return False
+    return place.resolve().is_relative_to(folder.resolve())
+
+
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def give_mode(draft: str | Path, path: Path) -> None:

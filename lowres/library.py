@@ -619,7 +619,8 @@ def export_model(
 
     Args:
         adapter: A fitted model, or the folder of a saved one.
-        to: A name of ``lowres.export.catalogue.EXPORTS``: ``onnx``, ``onnx-int8``, ``peft``, ``sentence-transformers``.
+        to: A name of ``lowres.export.catalogue.EXPORTS``: ``merged``, ``onnx``, ``onnx-int8``, ``peft``,
+            ``sentence-transformers``.
         out: Folder of the export.
         texts: On which both are asked; none: some short ones.
         backbone: The encoder of a saved model, if it is not where its folder says.

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lowres.data import leaks
 from lowres.data.rows import Rows
 from lowres.data.sources import Progress
 from lowres.data.task import Task, load_task, shipped_tasks
 from lowres.errors import UserError
 from lowres.kinds import KINDS
 from lowres.models.classifier import Classifier
+from lowres.models.patch import marks_of
 from lowres.scoring.metrics import all_metrics, widened
 from lowres.study.runner import truth
 
@@ -24,20 +26,36 @@ def score(model: Classifier, rows: Rows, labels: Sequence[str] = ()) -> dict[str
 
     Args:
         model: Made for some of the labels.
-        rows: What it is scored on; a row whose label it has not seen counts as wrong.
+        rows: What it is scored on, but for those that a patch has taught it (``kept``); a row whose label it has not seen
+            counts as wrong.
         labels: All labels of a task whose domains differ in them; none: the model has to know every label.
 
     Raises:
         UserError: As of ``answers``.
     """
-    targets, said, known = answers(model, rows, labels)
+    targets, said, known = answers(model, kept(model, rows)[0], labels)
     return all_metrics(targets, said, known, rows.kind)
+
+
+def kept(model: Classifier, rows: Rows) -> tuple[Rows, int]:
+    """The rows that no patch has taught a model, and how many left.
+
+    A row leaves where its normalised text is that of a fix, or of a test row that the patch found nearly the same as one,
+    and its whole group with it.
+
+    Raises:
+        UserError: As of ``marks_of``.
+    """
+    marks = marks_of(model)
+    places = [place for place, text in enumerate(rows.texts) if leaks.mark(text) in marks] if marks else []
+    own = rows.without(places)
+    return own, len(rows) - len(own)
 
 
 def answers(
     model: Classifier, rows: Rows, labels: Sequence[str] = ()
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], tuple[str, ...]]:
-    """What labelled rows are, as a ``Metric`` takes it, a saved model's answers on them [units, outputs], and the labels of both.
+    """What labelled rows, all of them, are, as a ``Metric`` takes it, a saved model's answers on them [units, outputs], and the labels of both.
 
     Args:
         model: See ``score``.

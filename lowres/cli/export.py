@@ -36,10 +36,17 @@ def export(
             show_default=False,
         ),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column of the text, for JSON Lines, CSV and Parquet.")] = "text",
+    text_column: Annotated[
+        str | None,
+        typer.Option(
+            help="With --texts: column of the text, for JSON Lines, CSV and Parquet. Default: text.", show_default=False
+        ),
+    ] = None,
     pair_column: Annotated[
         str | None,
-        typer.Option(help="Column of the second text, for an adapter that reads pairs.", show_default=False),
+        typer.Option(
+            help="With --texts: column of the second text, for an adapter that reads pairs.", show_default=False
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
@@ -53,11 +60,15 @@ def export(
     """
     from json import dumps
 
+    from lowres.errors import UserError
     from lowres.export.catalogue import write_export
     from lowres.models.classifier import load_classifier
 
+    if texts is None and (text_column or pair_column):
+        given = f"--text-column {text_column}" if text_column else f"--pair-column {pair_column}"
+        raise UserError("a column of no file", got=given, hint="name the file: --texts FILE")
     model = load_classifier(adapter, backbone=backbone)
-    rows = [] if texts is None else _rows(model, texts, columns_of(model, text_column, pair_column))
+    rows = [] if texts is None else _rows(model, texts, columns_of(model, text_column or "text", pair_column))
     found = write_export(model, to, out, rows)
     say(compared(found.compared))
     put(dumps(found.as_dict(), indent=2, ensure_ascii=False) if json else plain(str(found.folder)))

@@ -43,11 +43,16 @@ def fit(
     ] = "linear",
 ) -> None:
     """Train one adapter, score it on its domain's test rows, and save it ready to use."""
+    from lowres.errors import UserError
     from lowres.files import check_free
     from lowres.library import Study
     from lowres.models.classifier import check_place
     from lowres.study.config import build_config
 
+    if head == "stock" and "engine" in given:
+        raise UserError(
+            "a stock head is trained by the plain engine", got=f"--engine {given['engine']}", hint="leave --engine out"
+        )
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     (check_free if head == "stock" else check_place)(out)
     for line in study.task.notes:
@@ -91,12 +96,13 @@ def evaluate(
         str | None, typer.Option(help="Column that says which rows belong together, for a table.", show_default=False)
     ] = None,
 ) -> None:
-    """Score a saved adapter on one domain; prints every metric as JSON."""
+    """Score a saved adapter on one domain; prints every metric as JSON. Rows that a patch has taught it are left out."""
     from json import dumps
 
+    from lowres.analysis.asked import kept, score
     from lowres.data.task import load_task
     from lowres.errors import unknown_name
-    from lowres.library import load, score
+    from lowres.library import load
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -116,10 +122,13 @@ def evaluate(
     rows = domain.test if split == "test" else domain.dev
     model = load(adapter, backbone=backbone, patch=patch)
     model = model if speed is None else model.at_speed(speed)
+    rows, left = kept(model, rows)
+    if left:
+        say(f"{left} {split} rows of {on} are left out: a patch has taught them, or rows of their groups")
     found = score(model, rows, loaded.labels if loaded.labels_of else ())
     put(
         dumps(
-            {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), **found},
+            {"task": loaded.name, "domain": on, "split": split, "rows": len(rows), "left_out": left, **found},
             indent=2,
             ensure_ascii=False,
         )

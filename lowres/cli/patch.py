@@ -83,15 +83,16 @@ def _show(record: PatchRecord, json: bool, more: dict[str, Any]) -> None:
         from dataclasses import asdict
         from json import dumps
 
-        put(dumps(asdict(record) | more, indent=2, ensure_ascii=False))
+        found = {name: value for name, value in asdict(record).items() if name != "seen"}
+        put(dumps(found | more, indent=2, ensure_ascii=False))
         return
     say(
         f"{record.fixes} fixes, {record.mended} of them wrong before; {record.steps} steps, {record.replayed} rows replayed"
     )
     for one in record.domains:
-        left = f" ({one.left_out} left out: the same as a fix)" if one.left_out else ""
+        left = f" ({one.left_out} left out: the same as a fix, or of its group)" if one.left_out else ""
         say(
             f"{one.domain}: {record.metric} {one.before:.3f} → {one.after:.3f}, change {one.change:+.4f}"
             f" [{one.low:+.4f}, {one.high:+.4f}], on {one.rows} test rows{left}"
         )
-    say("intervals: 95 %, paired over the test rows of this one model")
+    say("intervals: 95 %, paired over the test groups of this one model")

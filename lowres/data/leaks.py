@@ -61,6 +61,11 @@ def normalise(text: str) -> str:
     return " ".join(folded.translate(_punctuation()).split()) or " ".join(folded.split())
 
 
+def mark(text: str) -> str:
+    """Hash of a normalised text: what is kept of one that must be known again and not be read."""
+    return seeds.digest(normalise(text))
+
+
 def remove(
     domains: dict[str, tuple[Rows, Parts]], overlap: Overlap = "leaves-train"
 ) -> tuple[dict[str, Parts], list[Finding]]:

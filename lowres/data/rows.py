@@ -55,6 +55,13 @@ class Rows:
             groups=tuple(self.groups[place] for place in places),
         )
 
+    def without(self, positions: Iterable[int] | Positions) -> Rows:
+        """The rows that are neither at these positions nor of a group with one that is."""
+        gone = {self.groups[int(position)] for position in positions}
+        if not gone:
+            return self
+        return self.take([place for place, group in enumerate(self.groups) if group not in gone])
+
     @cached_property
     def unlabelled(self) -> bool:
         """Whether no row has a label."""

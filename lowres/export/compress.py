@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lowres
+from lowres.analysis.asked import kept
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.task import Task
@@ -98,6 +99,8 @@ def ground(
     both = [name for name in targets if name in sources]
     if both:
         raise UserError("a domain is source and target", got=", ".join(both))
+    fresh = {name: replace(domain, test=kept(model, domain.test)[0]) for name, domain in task.domains.items()}
+    task = replace(task, domains=fresh)  # rows that a patch has taught are scored no more
     found = Ground(task, tuple(dict.fromkeys(sources)), tuple(dict.fromkeys(targets)), limit, texts)
     for name, rows in found.tests.items():
         if len(groups := set(rows.groups)) < 2:

@@ -86,7 +86,7 @@ AT_WORDS: Final = """
 CHOICES: Final = {
     "one": '    return [CONFIG["labels"][place] for place in predict_proba(texts).argmax(-1)]',
     "many": """\
-    return [[label for label, sure in zip(CONFIG["labels"], row) if sure >= 0.5] for row in predict_proba(texts)]""",
+    return [[label for label, sure in zip(CONFIG["labels"], row) if sure >= CONFIG["given_from"]] for row in predict_proba(texts)]""",
     "value": "    return [float(value) for value in predict_proba(texts)[:, 0]]",
     "words": '    return [[CONFIG["labels"][np.argmax(word)] for word in own] for own in predict_proba(texts)]',
 }

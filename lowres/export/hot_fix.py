@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from lowres import seeds
-from lowres.analysis.asked import task_of
+from lowres.analysis.asked import kept, task_of
 from lowres.data import leaks
-from lowres.data.rows import Rows
+from lowres.data.rows import Positions, Rows
 from lowres.data.sources import Progress
 from lowres.data.spec import TableFormat
 from lowres.data.tables import read_table
@@ -22,6 +20,7 @@ from lowres.data.task import Task
 from lowres.errors import DataError, LowresError, UserError, unknown_name
 from lowres.export import compare
 from lowres.export.mend import Mending, mended
+from lowres.files import replacing_folder
 from lowres.kinds import KINDS, Given, pair_of, readable, rows_of
 from lowres.models.classifier import Classifier, check_place, load_classifier
 from lowres.models.patch import (
@@ -59,12 +58,16 @@ class PatchError(LowresError):
 
 @dataclass(frozen=True)
 class Ground:
-    """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay."""
+    """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay.
+
+    ``seen`` are the marks of the fixes and of the test rows that are the same, or nearly so.
+    """
 
     task: Task
     tests: Mapping[str, Rows]
     left_out: Mapping[str, int]
     replay: Rows
+    seen: tuple[str, ...]
 
 
 def patch(
@@ -122,24 +125,20 @@ def patch(
     ground = make_ground(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
     trained = mended(model, rows, ground.replay.texts, settings, (own, rows.fingerprint))
     record = PatchRecord(
-        1, own, model.labels, settings.rank, len(rows), len(wrong), len(ground.replay), trained.steps,
+        1, own, model.labels, settings.rank, len(rows), ground.seen, len(wrong), len(ground.replay), trained.steps,
         ground.task.name, ground.task.metric, max_loss, (),
     )  # fmt: skip
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".draft-") as drafts:
-        first = _written(Patch(record, trained.tensors), Path(drafts) / "unmeasured")
+    with replacing_folder(place) as draft:
+        write_patch(Patch(record, trained.tensors), draft)
         again = load_classifier(folder, backbone=model.backbone)
-        after = patched(again, read_patch(first), folder)
+        after = patched(again, read_patch(draft), folder)
         record = PatchRecord(**{**vars(record), "domains": _measured(again, after, ground)})
         faults = [*_still_wrong(after, rows), *_fallen(record)]
         if faults:
             raise PatchError(faults, record)
-        draft = _written(Patch(record, trained.tensors), Path(drafts) / "patch")
+        write_patch(Patch(record, trained.tensors), draft)
         if len(_wrong(with_patch(again, folder, draft), rows)):
             raise LowresError("the saved patch answers otherwise than the measured one; not kept")
-        if place.exists():
-            os.replace(place, Path(drafts) / "old")
-        os.replace(draft, place)
     return Patch(record, trained.tensors)
 
 
@@ -210,8 +209,9 @@ def make_fixes(model: Classifier, texts: Sequence[Given], labels: Sequence[str],
 def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str) -> Ground:
     """Kept test rows and replayed train rows of a task's domains.
 
-    Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed. Replayed
-    rows are train rows, as many of each domain; none is a test or dev row.
+    Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed, nor are
+    rows of their groups, nor those that an earlier patch has taught the model. Replayed rows are train rows, as many of each
+    domain; none is a test or dev row.
 
     Raises:
         UserError: A task of another kind or other labels, an unknown domain, or one with too few kept test rows.
@@ -226,9 +226,12 @@ def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str],
         )
     names = list(dict.fromkeys(on)) or [one for one, domain in task.domains.items() if len(domain.test)]
     tests, left_out, replay = {}, {}, list[Rows]()
+    seen = {leaks.mark(text) for text in fixes.texts}
     for one in names:
         domain = task.domain(one)
-        tests[one] = _other_than(fixes, domain.test)
+        same = _same_as(fixes, domain.test)
+        seen.update(leaks.mark(text) for text in domain.test.take(same).texts)
+        tests[one], _ = kept(model, domain.test.without(same))
         left_out[one] = len(domain.test) - len(tests[one])
         if len(set(tests[one].groups)) < 2:
             raise UserError(
@@ -237,9 +240,9 @@ def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str],
                 expected="rows of at least two groups",
                 hint="name other domains: --on D,…",
             )
-        train = _other_than(fixes, domain.train)
+        train = domain.train.without(_same_as(fixes, domain.train))
         replay.append(train.take(seeds.order(train.ids, "patch", name, "replay", one)[: -(-replay_rows // len(names))]))
-    return Ground(task, tests, left_out, _joined(replay, task.kind))
+    return Ground(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
 
 
 def _joined(parts: Sequence[Rows], kind: str) -> Rows:
@@ -249,9 +252,9 @@ def _joined(parts: Sequence[Rows], kind: str) -> Rows:
     return Rows("replay", ids, texts, ("",) * len(ids), ids, kind)
 
 
-def _other_than(fixes: Rows, rows: Rows) -> Rows:
-    """The rows that are not the same as a fix."""
-    return rows.take(np.flatnonzero(leaks.partners(rows.texts, fixes.texts) < 0)) if len(rows) else rows
+def _same_as(fixes: Rows, rows: Rows) -> Positions:
+    """Positions of the rows that are the same as a fix."""
+    return np.flatnonzero(leaks.partners(rows.texts, fixes.texts) >= 0) if len(rows) else np.zeros(0, dtype=np.int64)
 
 
 def _check_kind(model: Classifier, folder: Path) -> None:
@@ -299,9 +302,3 @@ def _measured(before: Classifier, after: Classifier, ground: Ground) -> tuple[Me
         )
         for one in compare.on_domains([pair], ground.tests, task.measure, (), task.kind)
     )  # fmt: skip
-
-
-def _written(made: Patch, folder: Path) -> Path:
-    folder.mkdir()
-    write_patch(made, folder)
-    return folder

@@ -12,7 +12,7 @@ from lowres.export.compared import Answers, Compared, compare
 from lowres.kinds import rows_of
 from lowres.models import encoder
 from lowres.models.card import model_card
-from lowres.models.classifier import Classifier
+from lowres.models.classifier import Classifier, read_tensors
 
 
 def write_peft(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared:
@@ -51,4 +51,4 @@ def _said(model: Classifier, folder: Path, texts: list[Any]) -> Answers:
         precision="fp32",
         truncation=model.truncation,
     )
-    return encoder.said(vectors, model.head, model.kind, model.labels)
+    return encoder.said(vectors, read_tensors(folder, "head.safetensors"), model.kind, model.labels)

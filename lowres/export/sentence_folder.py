@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from lowres.data.tokens import HEAD
-from lowres.errors import UserError
-from lowres.export.compared import Answers, Compared, compare
+from lowres.errors import LowresError, UserError
+from lowres.export.compared import Compared, Says, compare
 from lowres.kinds import KINDS
 from lowres.models import encoder
 from lowres.models.backbone import Backbone, copy_tokenizer, quiet_transformers
 from lowres.models.card import card
-from lowres.models.classifier import Classifier
+from lowres.models.classifier import Classifier, read_tensors
 
 MODULES: Final = {
     "": "sentence_transformers.models.Transformer",
@@ -46,7 +49,8 @@ ANSWERS: Final = {
 
 
 def write_sentence(model: Classifier, folder: Path, rows: Sequence[str]) -> Compared:
-    """Writes a folder that ``SentenceTransformer`` opens, and compares what its encoder says under the head.
+    """Writes a folder that ``SentenceTransformer`` opens, and compares what it says under the head: by that library where
+    it is installed.
 
     Raises:
         UserError: The model reads something else than the first tokens of one text.
@@ -55,23 +59,14 @@ def write_sentence(model: Classifier, folder: Path, rows: Sequence[str]) -> Comp
     _check(model)
     save_encoder(model, folder)
     model.write_head(folder)
-    files: dict[str, Any] = {
-        "labels.json": list(model.labels),
-        "modules.json": _modules(model),
-        "sentence_bert_config.json": {"max_seq_length": model.max_length, "do_lower_case": False},
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": model.backbone.hidden,
-            **{name: pooling == model.pooling for pooling, name in POOLINGS.items()},
-        },
-    }
-    for name, content in files.items():
+    for name, content in _settings(model).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     record = model.record()
     record["backbone"]["folder"] = None  # of this machine
     usage = USAGE.format(answer=ANSWERS[KINDS[model.kind].answer])
     (folder / "README.md").write_text(card(record, "sentence-transformers", [], usage), encoding="utf-8")
-    return compare(model, lambda texts: _said(model, folder, texts), rows)
+    return compare(model, _says(model, folder), rows)
 
 
 def save_encoder(model: Classifier, folder: Path) -> None:
@@ -108,17 +103,55 @@ def _check(model: Classifier) -> None:
         )
 
 
+def _settings(model: Classifier) -> dict[str, Any]:
+    """JSON files by name: how the library reads and pools, and the labels of the head."""
+    return {
+        "labels.json": list(model.labels),
+        "modules.json": _modules(model),
+        "sentence_bert_config.json": {"max_seq_length": model.max_length, "do_lower_case": False},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": model.backbone.hidden,
+            **{name: pooling == model.pooling for pooling, name in POOLINGS.items()},
+        },
+    }
+
+
 def _modules(model: Classifier) -> list[dict[str, Any]]:
     parts = [path for path in MODULES if model.normalise or path != "2_Normalize"]
     return [{"idx": at, "name": str(at), "path": path, "type": MODULES[path]} for at, path in enumerate(parts)]
 
 
-def _said(model: Classifier, folder: Path, texts: list[Any]) -> Answers:
-    """What the saved encoder says."""
+def _says(model: Classifier, folder: Path) -> Says:
+    """What the vectors of the folder say under the head that lies beside them.
+
+    Raises:
+        LowresError: The library would cut texts elsewhere.
+    """
+    head, labels = read_tensors(folder, "head.safetensors"), json.loads((folder / "labels.json").read_bytes())
+    vectors = _opened(model, folder) if find_spec("sentence_transformers") else _read_here(model, folder)
+    return lambda texts: encoder.said(vectors(texts), head, model.kind, tuple(labels))
+
+
+def _opened(model: Classifier, folder: Path) -> Says:
+    """Vectors by the library."""
+    from sentence_transformers import SentenceTransformer
+
+    with quiet_transformers():
+        opened = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    if opened.max_seq_length != model.max_length:
+        raise LowresError(
+            f"the export reads {opened.max_seq_length} tokens of a text, its origin {model.max_length}; not kept"
+        )
+    return lambda texts: np.asarray(opened.encode(texts, show_progress_bar=False), dtype=np.float32)
+
+
+def _read_here(model: Classifier, folder: Path) -> Says:
+    """Vectors of the saved encoder, read as the model reads; what the library would make of the settings is not seen."""
     saved = Backbone(model.backbone.name, folder)
-    vectors = encoder.features(
-        saved.load(),
-        saved.tokens(remember=False),
+    network, tokens = saved.load(), saved.tokens(remember=False)
+    return lambda texts: encoder.features(
+        network,
+        tokens,
         texts,
         max_length=model.max_length,
         pooling=saved.pooling,
@@ -126,4 +159,3 @@ def _said(model: Classifier, folder: Path, texts: list[Any]) -> Answers:
         device="cpu",
         precision="fp32",
     )
-    return encoder.said(vectors, model.head, model.kind, model.labels)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lowres.data.tokens import HEAD, MOST_WINDOWS, WINDOWS, overlap
 from lowres.errors import clean
 from lowres.kinds import KINDS
 
+SEEN: Final = "seen"
+"""The item of ``about`` with the marks of texts that a patch has taught; no card shows it."""
 SNIPPET = """\
 import torch
 from peft import PeftModel
@@ -161,7 +163,7 @@ def card(record: Mapping[str, Any], library: str, notes: Sequence[str], usage: s
     title = f"{about.get('task', 'classifier')}: {about.get('method', 'lowres')}"
     if results:
         meta["model-index"] = [{"name": title, "results": results}]
-    lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key != "scores"]
+    lines = [f"- {_shown(key)}: {_shown(value)}" for key, value in about.items() if key not in ("scores", SEEN)]
     lines += [
         f"- {_shown(score['metric'])} on {_shown(score['domain'])}: {score['value']:.3f}"
         for score in about.get("scores", [])

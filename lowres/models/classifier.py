@@ -554,40 +554,38 @@ def _record(folder: Path) -> Record:
     return parse(Record, content, f"adapter folder {folder} is damaged: lowres.json")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
+def read_json(path: Path, what: str = "adapter folder") -> dict[str, Any]:
+    """The object in a JSON file of a folder, which errors call ``what``."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_JSON_BYTES + 1)
         loaded = json.loads(data) if len(data) <= MAX_JSON_BYTES else "more than is read"
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise UserError(f"adapter folder {path.parent} is damaged: {path.name}", got=reason) from error
+        raise UserError(f"{what} {path.parent} is damaged: {path.name}", got=reason) from error
     if not isinstance(loaded, dict):
-        raise UserError(
-            f"adapter folder {path.parent} is damaged: {path.name}", got=shown(loaded), expected="an object"
-        )
+        raise UserError(f"{what} {path.parent} is damaged: {path.name}", got=shown(loaded), expected="an object")
     return loaded
 
 
-def read_tensors(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Finite numbers from a safetensors file; no other format is read."""
+def read_tensors(folder: Path, name: str, what: str = "adapter folder") -> dict[str, npt.NDArray[Any]]:
+    """Finite numbers from a safetensors file of a folder, which errors call ``what``; no other format is read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if not (folder / name).is_file():
         others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl"))
         raise UserError(
-            f"adapter folder {folder} has no {name}",
+            f"{what} {folder} has no {name}",
             got=", ".join(others) or None,
             hint="other formats of weights are never read" if others else "copy the whole folder",
         )
     try:
         loaded: dict[str, npt.NDArray[Any]] = load_file(folder / name)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f"adapter folder {folder} is damaged: {name}", got=error) from error
+        raise UserError(f"{what} {folder} is damaged: {name}", got=error) from error
     if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in loaded.values()):
-        raise UserError(f"adapter folder {folder} is damaged: {name}", got="numbers that are not finite")
+        raise UserError(f"{what} {folder} is damaged: {name}", got="numbers that are not finite")
     return loaded
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lowres.errors import UserError, clean
 from lowres.files import SUMS, holds_sums, write_sums
 from lowres.models import adapters
+from lowres.models.card import SEEN
 from lowres.models.classifier import Classifier, read_json, read_tensors
 from lowres.models.several import plain_scale_of
 from lowres.settings import parse, shown
@@ -37,7 +38,7 @@ class Measured:
     rows: int
     """Test rows that were scored."""
     left_out: int
-    """Test rows that are the same as a fix, and are not scored."""
+    """Test rows that are the same as a fix, or of a group with one, and are not scored."""
     before: float
     after: float
     low: float
@@ -60,6 +61,8 @@ class PatchRecord:
     labels: tuple[str, ...]
     rank: int
     fixes: int
+    seen: tuple[str, ...]
+    """Marks (``lowres.data.leaks.mark``) of the fixes, and of the test rows that are nearly the same, sorted."""
     mended: int
     """Fixes that the model without the patch answers wrongly."""
     replayed: int
@@ -89,7 +92,10 @@ class Patch:
 
 
 def fingerprint(model: Classifier) -> str:
-    """Hash of all that a model's answers rest on: its tensors, its labels, how it reads, and its backbone's weights."""
+    """Hash of a model's tensors, its labels, how it reads, and its backbone's weights.
+
+    Not in it: the files of the tokenizer, the configuration of the encoder, and early exits, which no patch goes beside.
+    """
     digest = hashlib.sha256()
     settings = {
         "labels": model.labels,
@@ -128,7 +134,7 @@ def patched(model: Classifier, patch: Patch, name: str | Path = "the adapter") -
         name: Of the model, for errors.
 
     Raises:
-        UserError: The patch was made for another model.
+        UserError: The patch was made for another model, or its tensors fit no such model.
     """
     check_patchable(model, name)
     own = fingerprint(model)
@@ -138,9 +144,15 @@ def patched(model: Classifier, patch: Patch, name: str | Path = "the adapter") -
             got=f"a patch of {shown(patch.record.adapter[:12])} with labels {', '.join(patch.record.labels)}",
             expected=f"one of {own[:12]} with labels {', '.join(model.labels)}",
         )
+    _check_shapes(model, patch)
     scale = adapters.plain_scale(model.adapter) or 0.0
     tensors = adapters.beside([model.tensors, _lora(patch.tensors)], [scale, 1.0])
-    about = {**model.about, "patch": f"{patch.record.fixes} fixes", "scores": _scores(patch.record)}
+    about = {
+        **model.about,
+        "patch": f"{patch.record.fixes} fixes",
+        SEEN: sorted({*marks_of(model), *patch.record.seen}),
+        "scores": _scores(patch.record),
+    }
     return replace(
         model,
         adapter=adapters.plain_config(model.adapter or {"peft_type": "LORA"}, tensors),
@@ -149,6 +161,20 @@ def patched(model: Classifier, patch: Patch, name: str | Path = "the adapter") -
         about=about,
         counted=None,
     )
+
+
+def marks_of(model: Classifier) -> frozenset[str]:
+    """Marks (``lowres.data.leaks.mark``) of the texts that patches have taught a model, on its folder or baked in.
+
+    Raises:
+        UserError: What its folder says is no list of them.
+    """
+    marks = model.about.get(SEEN, ())
+    if not isinstance(marks, list | tuple) or not all(isinstance(mark, str) for mark in marks):
+        raise UserError(
+            "the adapter does not say which texts it was taught", got=shown(marks), expected="a list of marks"
+        )
+    return frozenset(marks)
 
 
 def read_patch(folder: str | Path) -> Patch:
@@ -160,11 +186,11 @@ def read_patch(folder: str | Path) -> Patch:
     folder = Path(folder)
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} is no patch folder", got=f"no {RECORD}", hint="lowres patch ADAPTER FIXES makes one")
-    content = read_json(folder / RECORD)
+    content = read_json(folder / RECORD, "patch folder")
     record = parse(PatchRecord, content, f"patch folder {folder} is damaged: {RECORD}")
     if not holds_sums(folder, {RECORD, WEIGHTS}):
         raise UserError(f"patch folder {folder} is damaged", got=f"files other than {SUMS} says", hint="copy it again")
-    tensors = read_tensors(folder, WEIGHTS)
+    tensors = read_tensors(folder, WEIGHTS, "patch folder")
     ranks = {value.shape[0 if ".lora_A." in name else 1] for name, value in _lora(tensors).items() if value.ndim == 2}
     pairs = {name.replace(".lora_B.", ".lora_A.") for name in _lora(tensors)}
     whole = {HEAD + "weight", HEAD + "bias"} <= set(tensors) and 2 * len(pairs) == len(tensors) - 2
@@ -178,7 +204,7 @@ def read_patch(folder: str | Path) -> Patch:
 
 
 def write_patch(patch: Patch, folder: Path) -> None:
-    """Writes a patch into an empty folder."""
+    """Writes a patch into a folder that holds nothing, or one."""
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(value) for name, value in patch.tensors.items()}, folder / WEIGHTS)
@@ -195,6 +221,31 @@ def with_patch(model: Classifier, adapter: str | Path, folder: str | Path | None
         UserError: As of ``read_patch`` and ``patched``.
     """
     return model if folder is None else patched(model, read_patch(folder), adapter)
+
+
+def _check_shapes(model: Classifier, patch: Patch) -> None:
+    """Refuses tensors that are not those of the model's linears, of the patch's rank, and of its head: a fingerprint can be
+    copied. Where the model has no adapter, PEFT compares the linears with the encoder.
+    """
+    rank, head = patch.record.rank, {HEAD + part: model.head[part].shape for part in ("weight", "bias")}
+    sides = {
+        name: (rank, value.shape[1]) if ".lora_A." in name else (value.shape[0], rank)
+        for name, value in (model.tensors or _lora(patch.tensors)).items()
+        if value.ndim == 2
+    }
+    wanted, found = {**sides, **head}, {name: value.shape for name, value in patch.tensors.items()}
+    if found != wanted:
+        name = next(name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name))
+        raise UserError(
+            "the patch does not fit the adapter that it names",
+            got=f"{shown(name)} {_size(found.get(name))}",
+            expected=_size(wanted.get(name)),
+            hint="make it again: lowres patch ADAPTER FIXES",
+        )
+
+
+def _size(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else " × ".join(map(str, shape))
 
 
 def _lora(tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
@@ -226,7 +277,7 @@ def _card(record: PatchRecord) -> str:
             "",
             *lines,
             "",
-            "Intervals are over the test rows of this one model. Put it on: `lowres predict ADAPTER --patch THIS`, or"
+            "Intervals are over the test groups of this one model. Put it on: `lowres predict ADAPTER --patch THIS`, or"
             ' `lowres.load("ADAPTER", patch="THIS")`; without the name it is off.',
             "",
         ]

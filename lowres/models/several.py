@@ -19,6 +19,7 @@ from lowres.errors import UserError, unknown_name
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, encoder
 from lowres.models.backbone import Backbone
+from lowres.models.card import SEEN
 from lowres.models.classifier import Classifier, load_classifier
 from lowres.scoring.metrics import widened
 from lowres.settings import shown
@@ -222,7 +223,13 @@ class Several:
     def _about(self, shares: npt.NDArray[np.float64]) -> dict[str, Any]:
         tasks = {str(model.about.get("task")) for model in self.models.values() if model.about.get("task")}
         parts = [f"{share:.3g} × {name}" for name, share in zip(self.models, shares, strict=True)]
-        return {**({"task": tasks.pop()} if len(tasks) == 1 else {}), "method": "merged", "merged": ", ".join(parts)}
+        seen = sorted({mark for model in self.models.values() for mark in model.about.get(SEEN, ())})
+        return {
+            **({"task": tasks.pop()} if len(tasks) == 1 else {}),
+            "method": "merged",
+            "merged": ", ".join(parts),
+            **({SEEN: seen} if seen else {}),
+        }
 
     @cached_property
     def _stack(self) -> Stacked | None:

@@ -55,7 +55,7 @@ class Stacked:
             line[reading.sequences(own)] = np.arange(int(reading.windows.sizes[own].sum()))
         answers = max(1.0, sum(map(len, asked)) / max(1, len(rows)))
         with torch.inference_mode():
-            for sequences, ids, mask in self._batches(reading, int(TOKENS[self.models[0].device] / answers)):
+            for sequences, ids, mask in self._batches(reading, int(TOKENS[_family(self.models[0].device)] / answers)):
                 some = [sequences[place[model, sequences] >= 0] for model in range(len(asked))]
                 for model, vectors in self._pass(reading, sequences, ids, mask, some):
                     made[model][spreads[model].units(place[model, some[model]])] = vectors.cpu().numpy()
@@ -74,7 +74,7 @@ class Stacked:
         piece = dict(zip(sequences.tolist(), torch.split(x, lengths), strict=True))
         present = [model for model, some in enumerate(own) if len(some)]
         pieces = [[piece[one] for one in own[model].tolist()] for model in present]
-        together = device != "cpu"
+        together = _family(device) != "cpu"
         at = torch.tensor(present, device=device)
         stacked = Adapters(
             {where: (a[at], b[at]) for where, (a, b) in self.factors.items()},
@@ -173,6 +173,11 @@ def _factors(
                 a[number, :rank], b[number, :, :rank] = model.tensors[name], scale * model.tensors[other]
         made[place] = torch.from_numpy(a).to(models[0].device), torch.from_numpy(b).to(models[0].device)
     return made
+
+
+def _family(device: str) -> str:
+    """``cuda`` of ``cuda:0``."""
+    return torch.device(device).type
 
 
 def _mean(vectors: Vectors, windows: Positions) -> Vectors:

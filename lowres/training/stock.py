@@ -93,6 +93,10 @@ class _StockAdapted(Adapted):
         new = {name: value.detach().cpu().numpy().copy() for name, value in self.new.items()}
         return {**self.inner.read(), **new}
 
+    def weights(self) -> Tensors:
+        """Those of the adapter: a new head moves in any fit, and would hide that nothing else did."""
+        return self.inner.weights()
+
     def config(self) -> dict[str, Any]:
         return self.inner.config()
 
@@ -125,6 +129,12 @@ def check_stock(fit: Fit, method: str) -> None:
             "transformers.pipeline reads the beginning of a text",
             got=f"recipe.truncation {fit.recipe.truncation}",
             hint="leave recipe.truncation or --head out",
+        )
+    if not fit.recipe.normalise:
+        raise UserError(
+            "a stock head reads no pooled vector that could be of length 1",
+            got="recipe.normalise false",
+            hint="leave recipe.normalise or --head out",
         )
     plain = (
         isinstance(one.objective, CrossEntropy) and one.adapter is not None and not any(part.by for part in one.parts)

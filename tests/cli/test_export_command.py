@@ -46,13 +46,14 @@ def test_an_adapter_is_exported_and_compared_on_texts(adapter: Path, tmp_path: P
     [
         (["--to", "onxx"], "did you mean 'onnx'"),
         (["--to", "peft", "--texts", "none.txt"], "none.txt"),
-        (["--to", "peft", "--pair-column", "b"], "one text a row"),
+        (["--to", "peft", "--texts", "texts.csv", "--pair-column", "b"], "one text a row"),
+        (["--to", "peft", "--pair-column", "b"], "name the file: --texts"),
+        (["--to", "peft", "--text-column", "text"], "name the file: --texts"),
     ],
 )
 def test_mistakes_take_three_lines(adapter: Path, tmp_path: Path, words: list[str], said: str) -> None:
-    if "--pair-column" in words:
-        (tmp_path / "texts.csv").write_text("text\ngood day\n", encoding="utf-8")
-        words = [*words, "--texts", str(tmp_path / "texts.csv")]
+    (tmp_path / "texts.csv").write_text("text\ngood day\n", encoding="utf-8")
+    words = [str(tmp_path / word) if word == "texts.csv" else word for word in words]
     ran = CliRunner().invoke(app, ["export", str(adapter), "--out", str(tmp_path / "out"), *words])
     assert ran.exit_code == 2
     assert said in ran.stderr

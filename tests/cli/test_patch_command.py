@@ -45,6 +45,22 @@ def test_from_file_to_answers(adapter: Path, fixes: tuple[Path, str], toy_table:
     scored = call("evaluate", adapter, toy_table, "--on", "film", "--patch", out)
     (film,) = [one for one in found["domains"] if one["domain"] == "film"]
     assert json.loads(scored.stdout)["macro_f1"] == pytest.approx(film["after"])
+    assert json.loads(scored.stdout)["left_out"] == 0
+
+
+def test_evaluate_leaves_out_what_was_taught(adapter: Path, toy_task: Task, toy_table: Path, tmp_path: Path) -> None:
+    test = toy_task.domains["film"].test
+    label = {"negative": "positive", "positive": "negative"}[lowres.load(adapter).predict(list(test.texts[:1]))[0]]
+    path, out = tmp_path / "fixes.jsonl", tmp_path / "patch"
+    path.write_text(json.dumps({"text": test.texts[0], "label": label}) + "\n")
+    made = call("patch", adapter, path, "--task", toy_table, "--max-loss", "1", "--out", out)
+    assert "1 left out: the same as a fix" in made.stderr
+    lowres.load(adapter, patch=out).save(tmp_path / "baked")
+    for words in ((adapter, toy_table, "--patch", out), (tmp_path / "baked", toy_table)):
+        scored = call("evaluate", *words, "--on", "film")
+        found = json.loads(scored.stdout)
+        assert (found["rows"], found["left_out"]) == (len(test) - 1, 1)
+        assert "1 test rows of film are left out: a patch has taught them" in scored.stderr
 
 
 def test_the_bound_decides_on_the_exit_code(
@@ -58,7 +74,7 @@ def test_the_bound_decides_on_the_exit_code(
     assert refused.exit_code == 1
     assert "the patch is refused, nothing was written" in refused.stderr
     assert "falls from" in refused.stderr
-    assert "paired over the test rows of this one model" in refused.stderr
+    assert "paired over the test groups of this one model" in refused.stderr
     assert not (tmp_path / "p").exists()
     said = json.loads(call(*words, "--max-loss", "0", "--json").stdout)
     assert said["kept"] is False

@@ -13,9 +13,11 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from lowres.analysis import asked
 from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import LowresError, UserError
+from lowres.export import compress as compressing
 from lowres.export import cutting, teaching
 from lowres.export.compare import flops
 from lowres.export.compress import Ground, compress, ground
@@ -353,3 +355,19 @@ def test_neither_the_old_model_nor_a_bound_is_lost(model: Classifier, where: Gro
 
 def _whole(model: Classifier, place: Path) -> Path:
     return with_encoder(model, model.merged(), place / "e", what="merged").save(place / "whole", TEXTS)
+
+
+def test_rows_that_a_patch_has_taught_are_not_compared_on(
+    model: Classifier, toy_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = toy_task.domains["film"].test
+    taught = asked.kept
+
+    def without_the_first(model: Classifier, rows: Rows) -> tuple[Rows, int]:
+        own, left = taught(model, rows)
+        return (own.take(range(1, len(own))), left + 1) if rows.domain == "film" else (own, left)
+
+    monkeypatch.setattr(compressing, "kept", without_the_first)
+    tests = ground(model, toy_task).tests
+    assert tests["film"].ids == first.ids[1:]
+    assert tests["shop"].ids == toy_task.domains["shop"].test.ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import lowres
-from lowres.data import splits
+from lowres.analysis import asked
+from lowres.data import leaks, splits
 from lowres.data.leaks import normalise
 from lowres.data.task import Task
 from lowres.errors import LowresError, UserError
@@ -152,6 +154,54 @@ def test_what_is_scored_is_what_was_kept(
     assert seen["trained"] & tests == set(row.texts)
 
 
+def test_rows_that_were_fixes_are_never_scored(adapter: Path, toy_task: Task, tmp_path: Path) -> None:
+    """Neither with the patch on, nor baked in, nor where a further patch is measured."""
+    test = toy_task.domains["film"].test
+    wrong = "negative" if load_classifier(adapter).predict(list(test.texts[2:3])) == ["positive"] else "positive"
+    fixes: list[tuple[Given, str]] = [(test.texts[2].upper(), wrong)]
+    made = patch(adapter, fixes, task=toy_task, out=tmp_path / "p", max_loss=0.5, settings=QUICK)
+    on = lowres.load(adapter, patch=tmp_path / "p")
+    baked = lowres.load(on.save(tmp_path / "baked"))
+    assert asked.kept(lowres.load(adapter), test) == (test, 0)
+    (film,) = [one for one in made.record.domains if one.domain == "film"]
+    for model in (on, baked):
+        rows, left = asked.kept(model, test)
+        assert (set(rows.ids), left) == (set(test.ids) - {test.ids[2]}, 1)
+        assert asked.score(model, test)["macro_f1"] == pytest.approx(film.after)
+    ground = make_ground(baked, make_fixes(baked, TEXTS, ["positive"] * 2), toy_task, ["film"], 10, "name")
+    assert (test.ids[2] in ground.tests["film"].ids, ground.left_out["film"]) == (False, 1)
+    (mark,) = made.record.seen
+    assert mark in (tmp_path / "baked" / "lowres.json").read_text()
+    for folder in ("baked", "p"):
+        assert mark not in (tmp_path / folder / "README.md").read_text()
+    merged = lowres.load_many([adapter, tmp_path / "baked"]).merged()
+    assert asked.kept(merged, test)[1] == 1
+
+
+def test_the_group_of_a_fix_leaves_with_it(adapter: Path, toy_task: Task) -> None:
+    domain = toy_task.domains["film"]
+    parts = {
+        name: replace(rows, groups=tuple(f"{name} {place // 3}" for place in range(len(rows))))
+        for name, rows in (("test", domain.test), ("train", domain.train))
+    }
+    task = replace(toy_task, domains={"film": replace(domain, **parts)})
+    model = load_classifier(adapter)
+    fixes = make_fixes(model, [parts["test"].texts[4], parts["train"].texts[1]], ["positive"] * 2)
+    ground = make_ground(model, fixes, task, (), 10_000, "name")
+    assert set(ground.tests["film"].ids) == set(domain.test.ids) - set(domain.test.ids[3:6])
+    assert ground.left_out["film"] == 3
+    assert set(ground.replay.ids) == set(domain.train.ids) - set(domain.train.ids[:3])
+    taught = replace(model, about={"seen": [leaks.mark(str(domain.test.texts[4]))]})
+    rows, left = asked.kept(taught, parts["test"])
+    assert (list(rows.ids), left) == ([*domain.test.ids[:3], *domain.test.ids[6:]], 3)
+
+
+def test_a_model_that_says_nonsense_of_what_it_was_taught(adapter: Path, toy_task: Task) -> None:
+    model = replace(load_classifier(adapter), about={"seen": 3})
+    with pytest.raises(UserError, match="expected a list of marks"):
+        asked.score(model, toy_task.domains["film"].test)
+
+
 def test_a_fix_that_stays_wrong_is_refused(adapter: Path, toy_task: Task, tmp_path: Path) -> None:
     with pytest.raises(PatchError, match=r"fixes [12] is still \w+ \(0\.\d\d\), not \w+ \(0\.\d\d\)") as refused:
         patch(adapter, FIXES, task=toy_task, out=tmp_path / "p", max_loss=1.0, settings=Mending(steps=1))
@@ -189,7 +239,7 @@ def test_replay_holds_the_model_to_its_answers(adapter: Path, toy_task: Task) ->
 def read_record(model: Classifier, tensors: Any) -> Any:
     from lowres.models.patch import Patch, PatchRecord
 
-    record = PatchRecord(1, fingerprint(model), model.labels, 4, 2, 1, 0, 0, "toy", "macro_f1", 0.1, ())
+    record = PatchRecord(1, fingerprint(model), model.labels, 4, 2, (), 1, 0, 0, "toy", "macro_f1", 0.1, ())
     return Patch(record, tensors)
 
 
@@ -276,6 +326,30 @@ def test_damaged_patches(adapter: Path, made: Path, tmp_path: Path) -> None:
     (bent / "patch.json").write_text(json.dumps(record | {"rank": 12}))
     with pytest.raises(UserError, match="expected 1 to 4"):
         lowres.load(adapter, patch=bent)
+
+
+@pytest.mark.parametrize("part", ["head.weight", "head.bias", ".lora_A.", ".lora_B.", "gone"])
+def test_a_patch_of_other_shapes_is_refused_not_broadcast(adapter: Path, made: Path, part: str) -> None:
+    whole, model = read_patch(made), load_classifier(adapter)
+    tensors = dict(whole.tensors)
+    name = next(name for name in tensors if part in name or part == "gone")
+    value = tensors.pop(name)
+    if part != "gone":
+        tensors[name] = value[:, :1] if ".lora_A." in name else value[:1]
+    with pytest.raises(UserError, match="does not fit the adapter that it names"):
+        patched(model, replace(whole, tensors=tensors))
+    with pytest.raises(UserError, match="does not fit"):
+        patched(model, replace(whole, tensors={**whole.tensors, "head.more": value}))
+
+
+def test_a_damaged_patch_is_called_a_patch(adapter: Path, made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(made, tmp_path / "bent")
+    for content in ("{", "[]"):
+        (folder / "patch.json").write_text(content)
+        with pytest.raises(UserError, match=r"^patch folder .*bent is damaged: patch\.json"):
+            lowres.load(adapter, patch=folder)
 
 
 def write_sums_again(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -37,6 +38,7 @@ from lowres.data.sources import read_member
 from lowres.data.spec import ArchivePart, parse_spec
 from lowres.data.task import load_task
 from lowres.errors import DataError, LowresError, UserError, unknown_name
+from lowres.files import SUMS, holds_nothing_else, holds_sums, write_sums
 from lowres.models.backbone import find_backbone
 from lowres.models.classifier import load_classifier
 from lowres.report import csv as report_csv
@@ -361,6 +363,34 @@ def test_a_sound_adapter_that_names_a_hub_id_downloads_nothing(work: Path, no_ne
     change(work / "best" / "adapter_config.json", base_model_name_or_path="someone/evil", revision="main")
     assert call("predict", "best", "--input", "toy.csv").code == 0
     assert no_network == []
+
+
+@pytest.mark.parametrize(
+    "name", ["/absolute", "../outside", "below/../../outside", "link", "below", "pipe", "gone", "n\0"]
+)
+def test_names_in_a_list_of_checksums_lead_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing outside is opened, whether or not its sum is right; a pipe would be waited for without end."""
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_text("secret")
+    (folder / "below").mkdir(parents=True)
+    (folder / "own").write_text("own")
+    write_sums(folder)
+    assert holds_nothing_else(folder)
+    (folder / "link").symlink_to(outside)
+    os.mkfifo(folder / "pipe")
+    name = str(outside) if name == "/absolute" else name
+    sums = (folder / SUMS).read_text() + f"{hashlib.sha256(b'secret').hexdigest()}  {name}\n"
+    (folder / SUMS).write_text(sums)
+    opened: list[Path] = []
+    monkeypatch.setattr(
+        "lowres.files._sha256", lambda path: opened.append(path) or hashlib.sha256(b"secret").hexdigest()
+    )
+    assert not holds_sums(folder)
+    assert not opened
+    (folder / SUMS).unlink()
+    (folder / SUMS).symlink_to(tmp_path / "list")
+    (tmp_path / "list").write_text("")
+    assert not holds_sums(folder)
 
 
 def test_links_in_an_adapter_folder_show_nothing(work: Path) -> None:

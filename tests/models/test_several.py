@@ -63,6 +63,13 @@ def several(backbone: Backbone, settings: tuple[Adapter | None, ...] = MIXED, **
     return Several({f"m{number}": model(backbone, one, number, **other) for number, one in enumerate(settings)})
 
 
+def test_a_numbered_device_is_one_of_its_kind(backbone: Backbone) -> None:
+    many = several(backbone)
+    numbered = Several({name: replace(one, device="cpu:0") for name, one in many.models.items()})
+    assert numbered.together
+    assert numbered.predict_proba(TEXTS) == pytest.approx(many.predict_proba(TEXTS), abs=1e-5)
+
+
 READINGS: list[tuple[dict[str, Any], list[Any]]] = [
     ({}, TEXTS),
     ({"pooling": "cls", "normalise": False}, TEXTS),

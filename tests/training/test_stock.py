@@ -22,6 +22,7 @@ from lowres.library import Study, load
 from lowres.models import stock
 from lowres.models.backbone import find_backbone
 from lowres.models.stock import StockClassifier, initial_stock, open_stock
+from lowres.training import stock as training
 from lowres.training.fit import STOCK
 
 TEXTS = ["good day lol", "the bad plot was awful 7", "my phone", " ".join(["great movie"] * 40)]
@@ -83,6 +84,35 @@ def test_all_that_is_new_is_trained_and_kept(poolerless: Path, toy_table: Path, 
     assert np.array_equal(
         trained["bert.embeddings.word_embeddings.weight"], frozen["bert.embeddings.word_embeddings.weight"].numpy()
     )
+
+
+def test_the_adapter_moved_is_said_of_the_adapter(
+    encoder: Path, toy_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(study: Study) -> bool:
+        (key,) = study.store.list_fits()
+        (found,) = [one["passed"] for one in study.store.record(key)["checks"] if one["name"] == "adapter moved"]
+        return bool(found)
+
+    study = made(toy_table, encoder, tmp_path / "free")
+    trained = load_file(study.fit("shop", shots=4, head="stock").save(tmp_path / "out") / "model.safetensors")
+    first = dict(open_stock(study.backbone, ("negative", "positive"))[0].named_parameters())
+    changed = {name for name, value in trained.items() if not np.array_equal(value, first[name].detach().numpy())}
+    assert any(name.endswith("attention.self.query.weight") for name in changed)
+    assert moved(study)
+    free = training.StockEngine.make
+
+    def frozen(engine: Any, adapter: Any) -> Any:
+        adapted = free(engine, adapter)
+        for name, value in adapted.model.named_parameters():
+            if "lora_" in name:
+                value.requires_grad_(False)
+        return adapted
+
+    monkeypatch.setattr(training.StockEngine, "make", frozen)
+    held = made(toy_table, encoder, tmp_path / "held")
+    held.fit("shop", shots=4, head="stock")
+    assert not moved(held)
 
 
 def test_a_fit_repeats_bit_for_bit_and_draws_differ(poolerless: Path, toy_table: Path, tmp_path: Path) -> None:
@@ -161,6 +191,24 @@ def test_what_a_stock_head_cannot_be_is_refused(
     windows = Study(toy_table, backbone=str(encoder), store=tmp_path / "s", recipe={**RECIPE, "truncation": "windows"})
     with pytest.raises(UserError, match="reads the beginning"):
         windows.fit("shop", shots=4, head="stock")
+    longer = Study(toy_table, backbone=str(encoder), store=tmp_path / "s", recipe={**RECIPE, "normalise": False})
+    with pytest.raises(UserError, match=r"recipe\.normalise"):
+        longer.fit("shop", shots=4, head="stock")
+    words = [
+        "fit",
+        str(toy_table),
+        "--on",
+        "shop",
+        "--head",
+        "stock",
+        "--engine",
+        "fleet",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2
+    assert "leave --engine out" in said.stderr
     with pytest.raises(UserError, match="does not grow"):
         made(uneven_file, encoder, tmp_path).fit("shop", start_from="film", shots=4, head="stock")
 
