@@ -123,12 +123,18 @@ def _rounded(values: npt.NDArray[np.float32], side: int) -> tuple[npt.NDArray[np
 
 
 def _linear(node: NodeProto, values: str, scales: str) -> list[NodeProto]:
-    """A product with a table of eight bits, [inputs, outputs]."""
-    from onnx import helper
+    """A product with a table of eight bits, [inputs, outputs], that is read back once, when the graph is loaded.
 
-    wide = f"{values}.wide.{node.name}"
-    read = helper.make_node("DequantizeLinear", [values, scales], [wide], axis=1, name=wide)
-    return [read, helper.make_node("MatMul", [node.input[0], wide], node.output, name=node.name)]
+    Not by DequantizeLinear: onnxruntime makes one operator of it and the product, which rounds what goes in too.
+    """
+    from onnx import TensorProto, helper
+
+    wide, full = (f"{values}.{end}.{node.name}" for end in ("wide", "full"))
+    return [
+        helper.make_node("Cast", [values], [wide], to=TensorProto.FLOAT, name=wide),
+        helper.make_node("Mul", [wide, scales], [full], name=full),
+        helper.make_node("MatMul", [node.input[0], full], node.output, name=node.name),
+    ]
 
 
 def _lookup(node: NodeProto, values: str, scales: str) -> list[NodeProto]:
