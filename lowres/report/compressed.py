@@ -16,6 +16,9 @@ HOW = (
     " are those of a merged model. Intervals are 95 %, paired over test groups"
 )
 
+AS_LARGE = 1.05
+"""Up to so many times smaller a model is called as large as before."""
+
 
 def how(found: Compression) -> str:
     """How the numbers came about."""
@@ -56,7 +59,7 @@ def verdict(found: Compression) -> str:
         else ""
     )
     return (
-        f"{smaller:.1f} times smaller, {found.speed_up['32']:.1f} times as fast at 32 texts at once, {found.speed_up['1']:.1f} at one;"
+        f"{f'{smaller:.1f} times smaller' if smaller > AS_LARGE else 'As large as before'}, {found.speed_up['32']:.1f} times as fast at 32 texts at once, {found.speed_up['1']:.1f} at one;"
         f" {metric_name(found.metric)} changes most on {clean(worst.domain)}: {_signed(worst.change)}.{drop}"
     )
 
