@@ -111,6 +111,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         draft = Path(place) / "new"
         draft.mkdir()
         yield draft
+        for path in draft.rglob("*"):  # some libraries keep what they write from other users
+            if path.is_file() and not path.is_symlink():
+                give_mode(path, path.with_name(f".{path.name}.new"))
         if folder.exists():
             os.replace(folder, Path(place) / "old")
         os.replace(draft, folder)

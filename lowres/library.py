@@ -548,7 +548,7 @@ def doubted_labels(
 
 
 def compress(
-    model: Classifier,
+    model: Classifier | str | Path,
     out: str | Path,
     *,
     method: str,
@@ -564,7 +564,7 @@ def compress(
     """A smaller or faster model in a folder of its own, compared with the one that it was made of.
 
     Args:
-        model: A fitted one.
+        model: A fitted one, or the folder of a saved one.
         out: Folder of the new model.
         method: ``distil``, ``prune``, ``lowrank``, ``quantise`` or ``early-exit``.
         task: Where it is compared; None: the shipped task that it was made for.
@@ -581,6 +581,7 @@ def compress(
         LowresError: The score fell by more than ``max_loss``; nothing is written.
     """
     found = settings_of(method, settings)
+    model = model if isinstance(model, Classifier) else load(model)
     loaded = task_of(model, task, wanted=(*_names(sources), *_names(targets)))
     where = ground(model, loaded, sources=_names(sources), targets=_names(targets), limit=limit, texts=texts)
     return make_smaller(model, where, method, found, out, max_loss=max_loss, told=progress)

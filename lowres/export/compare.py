@@ -104,14 +104,19 @@ def falls(
 
 def side(model: Classifier, texts: Sequence[str], milliseconds: Mapping[str, float]) -> Side:
     """What a whole model costs."""
-    files = [*model.backbone.folder.glob("*.safetensors")]
     head = sum(int(value.size) for part in (model.head, model.exits) for value in part.values())
     return Side(
-        bytes=sum(path.stat().st_size for path in files) + 4 * head,
+        bytes=stored(model),
         parameters=model.backbone.parameters + head,
         flops=flops(model, texts),
         milliseconds=dict(milliseconds),
     )
+
+
+def stored(model: Classifier) -> int:
+    """Bytes of a whole model's encoder, head and exits on disk."""
+    head = sum(int(value.size) for part in (model.head, model.exits) for value in part.values())
+    return sum(path.stat().st_size for path in model.backbone.folder.glob("*.safetensors")) + 4 * head
 
 
 def flops(model: Classifier, texts: Sequence[str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -144,6 +145,13 @@ def compress(
     check_place(folder)
     if folder.resolve() in (model.tokenizer.resolve(), model.backbone.folder.resolve().parent):
         raise UserError("the new model would take the place of the old one", got=folder, expected="another folder")
+    if (folder / "lowres.json").exists() and not (folder / RECORD).exists():
+        raise UserError(f"{folder} holds a model that is no compressed one", hint="choose an empty or new folder")
+    above = next(one for one in folder.resolve().parents if one.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise UserError(
+            f"{folder} cannot be written", got=f"{above} is no folder to write to", hint="choose another --out"
+        )
     if max_loss is not None and not 0 <= max_loss <= 1:
         raise UserError("the bound on the loss", got=f"{max_loss:g}", expected="0 to 1")
     check_input(model, method)
@@ -161,6 +169,9 @@ def compress(
         after = load_classifier(draft, device=model.device, precision=model.precision)
         before = with_encoder(model, model.merged(), Path(place) / "before", what="merged")
         found = compared([(before, after)], where, method, settings, seconds, len(texts))
+        if model.whole:  # its own size, not that of its weights in fp32
+            own = compare.stored(model)
+            found = found.model_copy(update={"before": found.before.model_copy(update={"bytes": own})})
         if after.exits:
             found = found.model_copy(update={"settings": {**found.settings, "speed": after.speed}})
         check_loss(found, max_loss)

@@ -114,6 +114,12 @@ def model_card(record: Mapping[str, Any], *, adapted: bool, token_types: bool, s
         batch=batch,
         answer=_answer(record, pooled),
     )
+    if origin["folder"] == "encoder" and not origin["hub_id"]:
+        first, _, rest = code.partition("\ntokenizer, head")
+        first = (
+            first[: first.index("adapter, backbone")] + 'adapter = "."  # this folder\nbackbone = f"{adapter}/encoder"'
+        )
+        code = f"{first}\ntokenizer, head{rest}"
     if shaped:
         code = SHAPED
     elif not adapted:

@@ -58,9 +58,11 @@ def verdict(found: Compression) -> str:
         if found.shift
         else ""
     )
+    lost = [clean(one.domain) for one in found.domains if one.change.high < 0]
+    fell = f" The score is shown to have fallen on {', '.join(lost)}." if lost else ""
     return (
         f"{f'{smaller:.1f} times smaller' if smaller > AS_LARGE else 'As large as before'}, {found.speed_up['32']:.1f} times as fast at 32 texts at once, {found.speed_up['1']:.1f} at one;"
-        f" {metric_name(found.metric)} changes most on {clean(worst.domain)}: {_signed(worst.change)}.{drop}"
+        f" {metric_name(found.metric)} changes most on {clean(worst.domain)}: {_signed(worst.change)}.{fell}{drop}"
     )
 
 

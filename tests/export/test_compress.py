@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -351,6 +352,33 @@ def test_neither_the_old_model_nor_a_bound_is_lost(model: Classifier, where: Gro
             compress(model, where, "quantise", Quantise(), tmp_path / "x", max_loss=bound)
     with pytest.raises(UserError, match="at least 2 groups"):
         ground(model, where.task, limit=1)
+
+
+def test_no_other_model_is_replaced_and_a_bad_place_is_said_at_once(
+    model: Classifier, where: Ground, tmp_path: Path
+) -> None:
+    other = model.save(tmp_path / "other", TEXTS)
+    before = (other / "lowres.json").read_bytes()
+    with pytest.raises(UserError, match="no compressed one"):
+        compress(model, where, "quantise", Quantise(), other)
+    assert (other / "lowres.json").read_bytes() == before
+    compress(model, where, "quantise", Quantise("weights"), tmp_path / "q")
+    compress(model, where, "quantise", Quantise("weights"), tmp_path / "q")  # its own kind
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        compress(model, where, "quantise", Quantise(), tmp_path / "file" / "x")
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "q").rglob("*") if path.is_file()}
+    assert len(modes) == 1
+    again = compress(load_classifier(tmp_path / "q"), where, "quantise", Quantise("weights"), tmp_path / "q2")
+    assert again.before.bytes == again.after.bytes
+
+
+def test_the_card_of_a_whole_model_runs_from_anywhere(model: Classifier, tmp_path: Path) -> None:
+    folder = _whole(model, tmp_path)
+    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.S)[0]
+    place: dict[str, Any] = {"texts": TEXTS}
+    exec(code.replace('adapter = "."', f"adapter = {str(folder)!r}"), place)
+    assert np.allclose(place["probabilities"].numpy(), model.predict_proba(TEXTS), atol=1e-5)
 
 
 def _whole(model: Classifier, place: Path) -> Path:
