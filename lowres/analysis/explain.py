@@ -79,13 +79,16 @@ def explain(model: Classifier, texts: Sequence[Given], label: str | None = None)
     of the text; marks of the tokenizer and positions stay.
 
     Raises:
-        UserError: A model of another kind, an unknown label, an empty text, not the texts the model reads, or Captum is not installed.
+        UserError: A model of another kind, an unknown label, an empty text, not the texts the model reads, one that computes in eight bits,
+            or Captum is not installed.
     """
     if not KINDS[model.kind].single:
         raise UserError(
             "what words add is told of models with one label a text",
             got=f"a model of kind {model.kind}: {KINDS[model.kind].title}",
         )
+    if model.backbone.computed == "dynamic":
+        raise UserError("products in eight bits have no gradients", hint="explain the model that it was made of")
     if label is not None and label not in model.labels:
         raise unknown_name("label", label, model.labels)
     rows = rows_of(model.kind, texts)

@@ -15,6 +15,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from lowres.analysis import asked
+from lowres.analysis.explain import explain
 from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import LowresError, UserError
@@ -371,6 +372,12 @@ def test_no_other_model_is_replaced_and_a_bad_place_is_said_at_once(
     assert len(modes) == 1
     again = compress(load_classifier(tmp_path / "q"), where, "quantise", Quantise("weights"), tmp_path / "q2")
     assert again.before.bytes == again.after.bytes
+
+
+def test_a_model_that_computes_in_eight_bits_is_not_explained(model: Classifier, where: Ground, tmp_path: Path) -> None:
+    compress(model, where, "quantise", Quantise("dynamic"), tmp_path / "q")
+    with pytest.raises(UserError, match="no gradients"):
+        explain(load_classifier(tmp_path / "q"), TEXTS[:1])
 
 
 def test_the_card_of_a_whole_model_runs_from_anywhere(model: Classifier, tmp_path: Path) -> None:
