@@ -104,10 +104,9 @@ def falls(
 
 def side(model: Classifier, texts: Sequence[str], milliseconds: Mapping[str, float]) -> Side:
     """What a whole model costs."""
-    head = sum(int(value.size) for part in (model.head, model.exits) for value in part.values())
     return Side(
         bytes=stored(model),
-        parameters=model.backbone.parameters + head,
+        parameters=model.backbone.parameters + _in_heads(model),
         flops=flops(model, texts),
         milliseconds=dict(milliseconds),
     )
@@ -115,8 +114,12 @@ def side(model: Classifier, texts: Sequence[str], milliseconds: Mapping[str, flo
 
 def stored(model: Classifier) -> int:
     """Bytes of a whole model's encoder, head and exits on disk."""
-    head = sum(int(value.size) for part in (model.head, model.exits) for value in part.values())
-    return sum(path.stat().st_size for path in model.backbone.folder.glob("*.safetensors")) + 4 * head
+    return sum(path.stat().st_size for path in model.backbone.folder.glob("*.safetensors")) + 4 * _in_heads(model)
+
+
+def _in_heads(model: Classifier) -> int:
+    """Weights of the head and the exits."""
+    return sum(int(value.size) for part in (model.head, model.exits) for value in part.values())
 
 
 def flops(model: Classifier, texts: Sequence[str]) -> float:
@@ -164,7 +167,7 @@ def timed(
     Both take turns on the same texts; medians, of the quotient over the turns.
     """
     chosen = [texts[place] for place in seeds.generator("timed").permutation(len(texts))[:TIMED]]
-    both = [_unremembered(before), _unremembered(after)]
+    both = [before, after]
     found: list[dict[str, float]] = [{}, {}]
     gains = {}
     for size in AT_ONCE:
@@ -176,12 +179,6 @@ def timed(
             found[place][str(size)] = 1e3 * float(np.median([turn[place] for turn in turns])) / len(chosen)
         gains[str(size)] = float(np.median([first / second for first, second in turns]))
     return found, gains
-
-
-def _unremembered(model: Classifier) -> Classifier:
-    """The model ready to answer: its encoder loaded."""
-    model.network  # noqa: B018 - loads it
-    return model
 
 
 def _seconds(model: Classifier, chunks: Sequence[Sequence[str]]) -> float:

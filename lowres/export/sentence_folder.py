@@ -13,19 +13,13 @@ import numpy as np
 from lowres.data.tokens import HEAD
 from lowres.errors import LowresError, UserError
 from lowres.export.compared import Compared, Says, compare
+from lowres.export.whole import pooling_files
 from lowres.kinds import KINDS
 from lowres.models import encoder
 from lowres.models.backbone import Backbone, copy_tokenizer, quiet_transformers
 from lowres.models.card import card
 from lowres.models.classifier import Classifier, read_tensors
 
-MODULES: Final = {
-    "": "sentence_transformers.models.Transformer",
-    "1_Pooling": "sentence_transformers.models.Pooling",
-    "2_Normalize": "sentence_transformers.models.Normalize",
-}
-"""Folders of the parts, by the names under which every version of the library finds them."""
-POOLINGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 USAGE: Final = """\
 The vectors of the trained encoder, and with the head its probabilities:
 
@@ -107,18 +101,9 @@ def _settings(model: Classifier) -> dict[str, Any]:
     """JSON files by name: how the library reads and pools, and the labels of the head."""
     return {
         "labels.json": list(model.labels),
-        "modules.json": _modules(model),
         "sentence_bert_config.json": {"max_seq_length": model.max_length, "do_lower_case": False},
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": model.backbone.hidden,
-            **{name: pooling == model.pooling for pooling, name in POOLINGS.items()},
-        },
+        **pooling_files(model.pooling, model.normalise, model.backbone.hidden),
     }
-
-
-def _modules(model: Classifier) -> list[dict[str, Any]]:
-    parts = [path for path in MODULES if model.normalise or path != "2_Normalize"]
-    return [{"idx": at, "name": str(at), "path": path, "type": MODULES[path]} for at, path in enumerate(parts)]
 
 
 def _says(model: Classifier, folder: Path) -> Says:

@@ -57,7 +57,10 @@ def with_encoder(
         state = quantised(state)
     save_file(state, folder / (SHAPED if eight_bits or not is_stock(network) else STOCK), metadata={"format": "pt"})
     copy_tokenizer(model.tokenizer, folder)
-    write_pooling(folder, model.pooling, model.normalise, int(settings.get("hidden_size") or settings["dim"]))
+    hidden = int(settings.get("hidden_size") or settings["dim"])
+    for name, content in pooling_files(model.pooling, model.normalise, hidden).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     name = model.backbone.name
     found = Backbone(name=name if what == "merged" else f"{name}, {what}", folder=folder)
     return replace(
@@ -84,15 +87,12 @@ def is_stock(network: nn.Module) -> bool:
     return wanted == {name: value.shape for name, value in network.state_dict().items()}
 
 
-def write_pooling(folder: Path, pooling: str, normalise: bool, hidden: int) -> None:
-    """How token vectors become one, in the files of sentence encoders."""
+def pooling_files(pooling: str, normalise: bool, hidden: int) -> dict[str, Any]:
+    """How token vectors become one, in the JSON files of sentence encoders, by name."""
     parts = [path for path in MODULES if normalise or path != "2_Normalize"]
-    files: dict[str, Any] = {
+    return {
         "modules.json": [{"idx": at, "name": str(at), "path": path, "type": MODULES[path]} for at, path in enumerate(parts)],
         "1_Pooling/config.json": {
             "word_embedding_dimension": hidden, **{name: one == pooling for one, name in POOLINGS.items()},
         },
     }  # fmt: skip
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
