@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         source_rows=options.source_rows,
         limit=options.limit,
         backbone=options.backbone,
+        adapter=options.adapter,
         recipe={"max_length": options.max_length},
     )
     if options.part == "dev":
@@ -90,7 +91,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "part": options.part,
         "pairs": [list(pair) for pair in pairs],
         "config": {
-            name: getattr(options, name) for name in ("shots", "seeds", "preset", "source_rows", "limit", "backbone")
+            name: getattr(options, name)
+            for name in ("shots", "seeds", "preset", "source_rows", "limit", "backbone", "adapter")
         },
         "metric": summary["study"]["metric"],
         "row_cap": plan.row_cap,
@@ -108,9 +110,11 @@ def tables(found: dict[str, Any]) -> str:
     pairs = ", ".join(f"{source} → {target}" for source, target in found["pairs"])
     config = found["config"]
     limit = f", at most {config['limit']} rows a domain" if config["limit"] else ""
+    adapter = config.get("adapter", "lora")
+    kind = "" if adapter == "lora" else f", adapter `{adapter}`"
     lines = [
         f"{found['task']}, {pairs}; {found['part']} rows{limit}; {config['seeds']} draws; {found['row_cap']} source rows; "
-        f"preset `{config['preset']}`; {found['metric'].replace('_', '-')}."
+        f"preset `{config['preset']}`{kind}; {found['metric'].replace('_', '-')}."
     ]
     for budget in sorted({row["shots"] for row in found["rows"]}):
         rows = sorted((row for row in found["rows"] if row["shots"] == budget), key=lambda row: -row["score"]["mean"])
@@ -175,6 +179,7 @@ def main() -> None:
     runs.add_argument("--source-rows", type=int, default=500)
     runs.add_argument("--limit", type=int, default=None)
     runs.add_argument("--backbone", default="minilm")
+    runs.add_argument("--adapter", default="lora")
     runs.add_argument("--max-length", type=int, default=Recipe().max_length, help="tokens kept of a text")
     runs.add_argument("--store", default="runs/store")
     runs.add_argument("--out", type=Path, required=True)

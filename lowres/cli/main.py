@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -25,7 +27,7 @@ from lowres.cli import (
     tasks,
     tune,
 )
-from lowres.cli.talk import INTERRUPTED
+from lowres.cli.talk import INTERRUPTED, say
 from lowres.cli.usage import Commands
 
 app = typer.Typer(
@@ -73,6 +75,8 @@ def _main(
 
 def main() -> None:
     """Entry point of the console script and of ``python -m lowres``."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except KeyboardInterrupt:
@@ -81,6 +85,14 @@ def main() -> None:
         if end.code == INTERRUPTED:
             _leave()
         raise
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C. An error raised while torch starts would abort inside its libraries, so there it ends at once: nothing is trained yet."""
+    if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+        say("interrupted; the same command starts again")
+        _leave()
+    raise KeyboardInterrupt
 
 
 def _leave() -> NoReturn:

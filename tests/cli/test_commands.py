@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
 
 from lowres.analysis.summary import Summary
+from lowres.cli import main
 from lowres.cli.main import app
 from lowres.data.task import load_task
 from tests.cli.conftest import QUICK, call
 from tests.conftest import toy_rows, write_table
+from tests.faults.conftest import hear_ctrl_c
 
 
 @pytest.fixture
@@ -366,14 +370,16 @@ def test_a_group_without_a_command_shows_which_there_are() -> None:
 def start(study: list[str], tmp_path: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "lowres", "run", *study, "--set", "recipe.min_steps=400"]
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     ends = time.monotonic() + 60
     while not list((tmp_path / "store").glob("fits/*")) and time.monotonic() < ends and process.poll() is None:
         time.sleep(0.05)
     return process
 
 
+@pytest.mark.alone
 def test_ctrl_c_keeps_what_is_finished(study: list[str], tmp_path: Path) -> None:
     process = start(study, tmp_path)
     process.send_signal(signal.SIGINT)
@@ -613,3 +619,23 @@ def test_what_cannot_work_is_said_before_training(study: list[str], tmp_path: Pa
     spec.write_text(f"name: t\nmetric: f1\nsource:\n  kind: files\n  parts:\n    - path: {study[0]}\n")
     result = call("plan", spec, *study[1:])
     assert (result.exit_code, "macro_f1" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("starting", [True, False])
+def test_ctrl_c_while_torch_starts_raises_nothing_inside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], starting: bool
+) -> None:
+    class LeftError(Exception):
+        pass
+
+    def leave() -> None:
+        raise LeftError
+
+    module = ModuleType("torch")
+    module.__spec__ = ModuleSpec("torch", None)
+    module.__spec__._initializing = starting  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", module)
+    monkeypatch.setattr(main, "_leave", leave)
+    with pytest.raises(LeftError if starting else KeyboardInterrupt):
+        main._interrupt(signal.SIGINT, None)
+    assert ("interrupted" in capsys.readouterr().err) == starting

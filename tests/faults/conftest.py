@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ class Command:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
+            preexec_fn=hear_ctrl_c,
         )
 
     def finish(self, *more: str, store: Path | None = None, out: Path | None = None) -> dict[str, Any]:
@@ -52,6 +54,11 @@ class Command:
     def store(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``lowres store …`` on its store."""
         return lowres("store", *words, "--store", str(self.folder / "store"))
+
+
+def hear_ctrl_c() -> None:
+    """In a child: a shell lets the commands in its background ignore Ctrl-C, and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lowres(*words: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from tests.faults.conftest import Command, results, wait_for
 
 Made = tuple[Command, dict[str, Any], float]
 SECONDS = 2.0
+pytestmark = pytest.mark.alone
+STARTED = "import sys; from lowres.__main__ import run; print('up', file=sys.stderr, flush=True); run()"
+"""Says when Python itself is up: before that a program has no say in what Ctrl-C does."""
 MANY_STEPS = ("--set", "recipe.min_steps=4000")
 
 
@@ -52,8 +56,10 @@ def test_ctrl_c_while_training(command: Callable[[], Command], group: bool) -> N
 
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
 def test_ctrl_c_at_any_moment(undisturbed: Made, command: Callable[[], Command], delay: float) -> None:
-    made = command()
+    made = replace(command(), launcher=("-c", STARTED))
     process = made.start()
+    assert process.stderr is not None
+    assert process.stderr.readline() == "up\n"
     time.sleep(delay)
     ended = process.poll() is not None
     stderr, seconds = interrupted(process, signal.SIGINT, True) if not ended else ("", 0.0)
