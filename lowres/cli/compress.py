@@ -92,6 +92,7 @@ def compress(
     """
     from lowres.analysis.asked import task_of
     from lowres.cli.run import show_compression
+    from lowres.export.compression import TooDearError
     from lowres.export.shrink import settings_of
     from lowres.library import compress as act
     from lowres.models.classifier import check_place, load_classifier
@@ -107,11 +108,16 @@ def compress(
     loaded = task_of(model, task, DownloadProgress(), (*listed(source), *listed(target)))
     for line in loaded.notes:
         say(line)
-    with ShareProgress(method) as progress:
-        found = act(
-            model, out, method=method, task=loaded, sources=listed(source), targets=listed(target), limit=limit,
-            texts=texts, max_loss=max_loss, progress=progress, **settings,
-        )  # fmt: skip
-    show_compression(found, "json" if json else "table")
+    format = "json" if json else "table"
+    try:
+        with ShareProgress(method) as progress:
+            found = act(
+                model, out, method=method, task=loaded, sources=listed(source), targets=listed(target), limit=limit,
+                texts=texts, max_loss=max_loss, progress=progress, **settings,
+            )  # fmt: skip
+    except TooDearError as refused:
+        show_compression(refused.found, format)
+        raise
+    show_compression(found, format)
     if not json:
         put(plain(str(out)))

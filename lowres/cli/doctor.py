@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +67,28 @@ def _versions(found: Findings) -> None:
         _line(name, version or "missing")
         if version is None:
             found.faults.append(f"{name} is missing: pip install {name}")
+    _line("extras", _extras())
+
+
+def _extras() -> str:
+    """What can be installed on top and whether it is, as the package itself says; without what its own development needs."""
+    parts: dict[str, list[str]] = {}
+    for line in metadata.requires("lowres") or ():
+        extra = re.search(r"extra == ['\"]([\w-]+)", line)
+        name = re.match(r"[\w.-]+", line)
+        if extra and name and extra[1] not in ("bench", "test"):
+            parts.setdefault(extra[1], []).append(name[0])
+    there = {extra: all(map(_installed, names)) for extra, names in parts.items()}
+    told = ", ".join(f"{extra} {'there' if found else 'missing'}" for extra, found in there.items())
+    return told if all(there.values()) else f"{told}: pip install 'lowres[NAME]'"
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _device(found: Findings) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lowres.errors import UserError
+
 NO_FLAG = frozenset({"task", "lora", "recipe", "method"})
 Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 PairColumn = Annotated[
@@ -25,8 +27,17 @@ STUDY_ONLY = frozenset({"source", "target", "protocol", "shots", "seeds", "metho
 
 
 def listed(names: str | None) -> list[str]:
-    """The names of an option that takes several with commas; none where it was not given."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+    """The names of an option that takes several with commas; none where it was not given.
+
+    Raises:
+        UserError: It was given without a name.
+    """
+    found = [name.strip() for name in (names or "").split(",") if name.strip()]
+    if names is not None and not found:
+        raise UserError(
+            "an option for names with commas holds none", got=repr(names), hint="leave it out for its default"
+        )
+    return found
 
 
 def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()) -> Callable[..., None]:

@@ -164,10 +164,15 @@ def show_compression(found: Compression, format: str) -> None:
     from lowres.report import compressed, terminal
 
     if format == "table":
+        put(compressed.heading(found))
+        put("")
         for table in compressed.tables(found):
+            put(table.title)
             terminal.put_table(table, console())
             put("")
         put(compressed.verdict(found))
+        for line in found.warnings:
+            say(f"note: {line}")
         return
     renderers = {
         "json": type(found).to_json,

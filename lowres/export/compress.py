@@ -16,9 +16,9 @@ from lowres.analysis.asked import kept
 from lowres.data import splits
 from lowres.data.rows import Rows
 from lowres.data.task import Task
-from lowres.errors import LowresError, UserError
+from lowres.errors import UserError
 from lowres.export import compare
-from lowres.export.compression import Compression
+from lowres.export.compression import Compression, TooDearError
 from lowres.export.shrink import METHODS, Settings
 from lowres.export.teaching import Teaching, Told
 from lowres.export.whole import is_stock, with_encoder
@@ -32,6 +32,8 @@ from lowres.study.protocol import JOIN
 MOST_TEXTS = 8000
 """Texts of a domain that a method is given."""
 RECORD = "compression.json"
+FEW_ROWS = 200
+"""Test rows below which a score moves by half a point with every row."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def compress(
 
     Raises:
         UserError: The method does not fit the model, or the folder holds something else.
-        LowresError: The score fell by more than ``max_loss``; nothing is written.
+        TooDearError: The score fell by more than ``max_loss``; nothing is written.
     """
     folder = Path(out)
     check_place(folder)
@@ -226,17 +228,22 @@ def compared(
         speed_up=gains,
         domains=compare.on_domains(asked, tests, task.measure, where.sources, task.kind),
         shift=compare.falls(asked, tests, task.measure, where.sources),
-        warnings=[],
+        warnings=[
+            f"{name} has {len(rows)} test rows: differences of a few points cannot be seen there"
+            for name, rows in tests.items()
+            if len(rows) < FEW_ROWS
+        ],
     )
 
 
 def check_loss(found: Compression, max_loss: float | None) -> None:
-    """Raises a ``LowresError`` where the score of a domain fell by more than allowed."""
+    """Raises ``TooDearError`` where the score of a domain fell by more than allowed."""
     worse = [one for one in found.domains if max_loss is not None and -one.change.mean > max_loss]
     if worse:
         lines = "; ".join(f"{one.domain} {one.before.mean:.3f} → {one.after.mean:.3f}" for one in worse)
-        raise LowresError(
-            f"{found.method} costs more than --max-loss {max_loss:g}: {lines}\nnothing was written; try a milder setting"
+        raise TooDearError(
+            f"{found.method} costs more than --max-loss {max_loss:g}: {lines}\nnothing was written; try a milder setting",
+            found,
         )
 
 

@@ -7,6 +7,20 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from lowres.analysis.summary import Estimate, Part
+from lowres.errors import LowresError
+
+
+class TooDearError(LowresError):
+    """A compressed model that costs more of the score than was allowed.
+
+    Args:
+        message: What it says.
+        found: What was measured.
+    """
+
+    def __init__(self, message: str, found: Compression) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class Side(Part):

@@ -43,10 +43,14 @@ def predict_proba(texts):
 
 def predict(texts):
     """{named}"""
+    if not len(texts):
+        return []
 {choice}
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < {least}:
+        sys.exit(__doc__)
     for answer in predict({arguments}):
         print(json.dumps(answer, ensure_ascii=False))
 '''
@@ -124,6 +128,7 @@ def example_program(kind: str, truncation: str, inputs: tuple[str, ...]) -> str:
     elif words:
         arguments = "[text.split() for text in sys.argv[1:]]"
     return PROGRAM.format(
+        least=3 if kind == "pair" else 2,
         usage='"a text" "its second text"' if kind == "pair" else '"a text"',
         cut=CUTS[truncation],
         gives=GIVES[answer],

@@ -16,6 +16,9 @@ HOW = (
     " are those of a merged model. Intervals are 95 %, paired over test groups"
 )
 
+PARTS = ("Size and speed", "Scores", "Drops")
+"""Headings of the page, one a table."""
+
 AS_LARGE = 1.05
 """Up to so many times smaller a model is called as large as before."""
 
@@ -78,12 +81,13 @@ def render_markdown(found: Compression) -> str:
 def render_html(found: Compression) -> str:
     """The whole as one HTML file."""
     sections = [
-        Section(f"part{place}", table.title, (), (_grid(f"grid{place}", table),))
-        for place, table in enumerate(tables(found))
+        Section(f"part{place}", title, (), (_grid(f"grid{place}", table),))
+        for place, (title, table) in enumerate(zip(PARTS, tables(found), strict=False))
     ]
     lines = (how(found), *map(clean, found.warnings))
     sections.append(Section("measured", "How it was measured", lines, ()))
-    return html.page(heading(found), [verdict(found)], sections, found.lowres)
+    subject = "What was won, and what it costs"
+    return html.page(heading(found), [verdict(found)], sections, found.lowres, subject=subject)
 
 
 def matrix(found: Sequence[Compression]) -> Table:

@@ -49,16 +49,18 @@ def page(
     sections: Sequence[Section],
     version: str,
     *,
+    subject: str = "How far it falls, and what wins it back",
     fallen: str = "",
     verdicts: Sequence[Markup | str] = (),
 ) -> str:
     """A page of sections.
 
     Args:
-        title: Its heading.
+        title: What it is about: the title of the window, and a line below the subject.
         said: Sentences at its top.
         sections: In their order.
         version: Of lowres, that made the numbers.
+        subject: The question that it answers, its heading.
         fallen: A warning beside the sentences.
         verdicts: Sentences that are folded away below them.
     """
@@ -71,6 +73,7 @@ def page(
         style=Markup(style),
         script=Markup(script),
         heading=title,
+        subject=subject,
         sentences=said,
         fallen=fallen,
         verdicts=verdicts,

@@ -35,6 +35,11 @@ def test_a_model_is_made_and_shown(adapter: Path, toy_table: Path, tmp_path: Pat
     assert call("report", tmp_path / "s").stdout.splitlines()[0] in made.stdout
     for format in ("markdown", "html"):
         assert "How far it falls" in call("report", tmp_path / "s", "--format", format).stdout
+    page = call("report", tmp_path / "s", "--format", "html").stdout
+    assert "<h1>What was won, and what it costs</h1>" in page
+    assert "How far it falls</h2>" not in page
+    assert "What it costs\n" in made.stdout
+    assert "film has 23 test rows" in made.stderr
     refused = call("report", tmp_path / "s", "--format", "latex")
     assert refused.exit_code == 2
     assert "latex" in refused.stderr
@@ -60,6 +65,19 @@ def test_json_is_all_there_is_on_stdout(adapter: Path, toy_table: Path, tmp_path
     found = json.loads(made.stdout)
     assert found["settings"] == {"bits": "dynamic"}
     assert [one["rows"] for one in found["domains"]] == [9, 9]
+
+
+def test_a_refused_model_shows_what_it_costs(adapter: Path, toy_table: Path, tmp_path: Path) -> None:
+    words = ["compress", adapter, "--method", "distil", "--width", "16", "--epochs", "0", "--task", toy_table]
+    found = call(*words, "--max-loss", "0", "--out", tmp_path / "m", "--json")
+    assert found.exit_code == 1
+    assert "--max-loss 0" in found.stderr
+    assert min(one["change"]["mean"] for one in json.loads(found.stdout)["domains"]) < 0
+    assert not (tmp_path / "m").exists()
+    for names in (",", ""):
+        nameless = call(*words, "--target", names, "--out", tmp_path / "m")
+        assert nameless.exit_code == 2
+        assert "holds none" in nameless.stderr
 
 
 def test_speed_of_early_exits(adapter: Path, toy_table: Path, tmp_path: Path) -> None:

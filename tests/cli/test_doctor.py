@@ -89,6 +89,16 @@ def test_a_missing_package_is_a_fault(near: Path, monkeypatch: pytest.MonkeyPatc
     assert "pip install no-such-package" in result.stdout
 
 
+def test_extras_that_are_missing_are_named(near: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda name: name != "optuna")
+    said = lines(call())["extras"]
+    assert said.startswith("explain there, export there, noise there, tune missing")
+    assert "lowres[NAME]" in said
+    monkeypatch.undo()
+    assert doctor._installed("numpy")
+    assert not doctor._installed("no-such-package")
+
+
 def test_a_device_that_does_not_work_is_a_fault(near: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lowres.models import device
 

@@ -69,6 +69,13 @@ def test_the_program_answers_on_the_command_line(exported: tuple[Classifier, Pat
     found = [json.loads(line) for line in run_clean(site, code, *words, cwd=folder).splitlines()]
     said = model.predict_all(given)
     assert found == pytest.approx(said, abs=1e-3) if model.kind == "regression" else found == said
+    nothing = "import runpy; print(runpy.run_path('example.py')['predict']([]))"
+    assert run_clean(site, nothing, cwd=folder).strip() == "[]"
+    wordless = (
+        "import runpy\nsys.argv = ['example.py']\ntry: runpy.run_path('example.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code)"
+    )
+    assert 'python example.py "a text"' in run_clean(site, wordless, cwd=folder)
 
 
 def test_the_folder_is_complete_and_holds_no_path(exported: tuple[Classifier, Path]) -> None:

@@ -125,6 +125,8 @@ def test_faults_of_a_folder(backbone: Backbone, encoders: dict[str, Path], toy_t
 def test_no_texts_no_answers(backbone: Backbone, toy_task: Task) -> None:
     model = trained(backbone, toy_task)
     assert model.predict([]) == []
+    with pytest.raises(UserError, match="list of texts"):
+        model.predict("good")
     assert model.predict_proba([]).shape == (0, 2)
 
 
