@@ -217,9 +217,11 @@ def _show_counts(task: Task, counts: Counts, backbone: str | None, recipe: Mappi
 
     screen = console(WIDE_SCREEN)
     kind = "" if task.kind == "classification" else f" · {KINDS[task.kind].title}"
-    facts = f"{task.metric} · {len(task.domains)} domains · {len(task.labels)} labels"
+    of_values = KINDS[task.kind].answer == "value"
+    given = f"{task.labels[0]} to {task.labels[-1]}" if of_values else f"{len(task.labels)} labels"
+    facts = f"{task.metric} · {len(task.domains)} domains · {given}"
     put(f"{plain(task.name)} v{task.version} · {facts}{kind}")
-    screen.print(_sizes(task, counts))
+    screen.print(_values(task) if of_values else _sizes(task, counts))
     if task.labels_of:
         screen.print(_labels_by_domain(task, counts))
     put(_counted(counts))
@@ -299,6 +301,22 @@ def _sizes(task: Task, counts: Counts) -> Table:
             table.add_row(Text(plain(name)), split, *_row(len(part), rows, few))
     total = [sum(sizes[domain, split, label] for domain in task.domains for split in SPLITS) for label in task.labels]
     table.add_row("all", "", *_row(sum(wholes), total, few))
+    return table
+
+
+def _values(task: Task) -> Table:
+    """Rows of a regression, and the lowest, the mean and the highest of their numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("domain", "part", box=None, pad_edge=False)
+    for heading in ("rows", "lowest", "mean", "highest"):
+        table.add_column(heading, justify="right")
+    for name, domain in task.domains.items():
+        for split, part in zip(SPLITS, (domain.train, domain.dev, domain.test), strict=True):
+            numbers = [float(label) for label in part.labels]
+            told = (min(numbers), sum(numbers) / len(numbers), max(numbers)) if numbers else ()
+            table.add_row(Text(plain(name)), split, str(len(part)), *(f"{number:.4g}" for number in told))
     return table
 
 

@@ -194,3 +194,26 @@ def test_check_shows_labels_by_domain_where_they_differ(uneven_file: Path) -> No
     assert ["label", "chat", "film", "shop"] in lines
     assert ["neutral", "40", "–", "40"] in lines
     assert "domain 'film' has no rows of class 'neutral'" in result.stderr
+
+
+def test_numbers_are_shown_as_numbers(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"thing {number} of {domain}", "label": str(number % 5), "domain": domain}
+        for domain in ("a", "b")
+        for number in range(60)
+    ]
+    write_table(tmp_path / "r.csv", rows)
+    (tmp_path / "r.yaml").write_text(
+        "name: r\ntype: regression\nrange: [0, 5]\nsource: {kind: files, parts: [{path: r.csv}]}\n"
+        "columns: {text: text, label: label, domain: domain}\n"
+    )
+    made = call("tasks", "check", tmp_path / "r.yaml")
+    assert made.exit_code == 0, made.output
+    first, header, row, *_ = made.stdout.splitlines()
+    assert "0 to 5" in first
+    assert header.split() == ["domain", "part", "rows", "lowest", "mean", "highest"]
+    part = load_task(tmp_path / "r.yaml").domains["a"].train
+    numbers = [float(label) for label in part.labels]
+    assert [float(cell) for cell in row.split()[2:]] == [
+        len(part), min(numbers), pytest.approx(sum(numbers) / len(numbers), abs=1e-3), max(numbers),
+    ]  # fmt: skip
