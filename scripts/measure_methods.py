@@ -80,7 +80,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     scores = Scores(outcome)
     summary = json.loads(summarise(scores, study.backbone.name).to_json())
     spent = {(cost.method, cost.shots): cost for cost in costs(scores, Bills(scores, study.backbone, study.store))}
-    verdicts = {(one["method"], one["shots"]): one for one in summary["verdicts"] if one["source"] is None}
+    whole = pairs[0][0] if len(pairs) == 1 else None
+    verdicts = {(one["method"], one["shots"]): one for one in summary["verdicts"] if one["source"] in (whole, None)}
     rows = []
     for one in summary["overall"]:
         place = one["method"], one["shots"]
