@@ -57,7 +57,7 @@ class PatchError(LowresError):
 
 
 @dataclass(frozen=True)
-class Ground:
+class Held:
     """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay.
 
     ``seen`` are the marks of the fixes and of the test rows that are the same, or nearly so.
@@ -122,17 +122,17 @@ def patch(
     if not len(wrong):
         raise UserError("there is nothing to mend", got=f"{len(rows)} fixes that the adapter answers so already")
     own = fingerprint(model)
-    ground = make_ground(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
-    trained = mended(model, rows, ground.replay.texts, settings, (own, rows.fingerprint))
+    held = hold_out(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
+    trained = mended(model, rows, held.replay.texts, settings, (own, rows.fingerprint))
     record = PatchRecord(
-        1, own, model.labels, settings.rank, len(rows), ground.seen, len(wrong), len(ground.replay), trained.steps,
-        ground.task.name, ground.task.metric, max_loss, (),
+        1, own, model.labels, settings.rank, len(rows), held.seen, len(wrong), len(held.replay), trained.steps,
+        held.task.name, held.task.metric, max_loss, (),
     )  # fmt: skip
     with replacing_folder(place) as draft:
         write_patch(Patch(record, trained.tensors), draft)
         again = load_classifier(folder, backbone=model.backbone)
         after = patched(again, read_patch(draft), folder)
-        record = PatchRecord(**{**vars(record), "domains": _measured(again, after, ground)})
+        record = PatchRecord(**{**vars(record), "domains": _measured(again, after, held)})
         faults = [*_still_wrong(after, rows), *_fallen(record)]
         if faults:
             raise PatchError(faults, record)
@@ -206,7 +206,7 @@ def make_fixes(model: Classifier, texts: Sequence[Given], labels: Sequence[str],
     )
 
 
-def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str) -> Ground:
+def hold_out(model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str) -> Held:
     """Kept test rows and replayed train rows of a task's domains.
 
     Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed, nor are
@@ -242,7 +242,7 @@ def make_ground(model: Classifier, fixes: Rows, task: Task, on: Collection[str],
             )
         train = domain.train.without(_same_as(fixes, domain.train))
         replay.append(train.take(seeds.order(train.ids, "patch", name, "replay", one)[: -(-replay_rows // len(names))]))
-    return Ground(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
+    return Held(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
 
 
 def _joined(parts: Sequence[Rows], kind: str) -> Rows:
@@ -292,13 +292,13 @@ def _fallen(record: PatchRecord) -> list[str]:
     ]
 
 
-def _measured(before: Classifier, after: Classifier, ground: Ground) -> tuple[Measured, ...]:
+def _measured(before: Classifier, after: Classifier, held: Held) -> tuple[Measured, ...]:
     """Both models on the kept test rows of each domain."""
-    task = ground.task
-    pair = (compare.ask(before, ground.tests, task.labels), compare.ask(after, ground.tests, task.labels))
+    task = held.task
+    pair = (compare.ask(before, held.tests, task.labels), compare.ask(after, held.tests, task.labels))
     return tuple(
         Measured(
-            one.domain, one.rows, ground.left_out[one.domain], one.before.mean, one.after.mean, one.change.low, one.change.high
+            one.domain, one.rows, held.left_out[one.domain], one.before.mean, one.after.mean, one.change.low, one.change.high
         )
-        for one in compare.on_domains([pair], ground.tests, task.measure, (), task.kind)
+        for one in compare.on_domains([pair], held.tests, task.measure, (), task.kind)
     )  # fmt: skip

@@ -125,10 +125,10 @@ class _Lesson:
         self.count = len(texts)
         config: Any = student.config
         above: Any = teacher.config
-        own, their = _layers(config), _layers(above)
+        own, their = int(config.num_hidden_layers), int(above.num_hidden_layers)
         self.pairs = [(layer, round(layer * their / own)) for layer in range(own + 1)]
         """(Student, teacher) place among the hidden vectors; place 0 is the embeddings."""
-        narrow, wide = _width(config), _width(above)
+        narrow, wide = int(config.hidden_size), int(above.hidden_size)
         self.heads_match = _same_heads(student, teacher, self.pairs)
         self.map: nn.Linear | None = None
         if narrow != wide:
@@ -271,14 +271,6 @@ def _rate(step: int, steps: int) -> float:
     """Share of the peak rate: up over a tenth of the steps, then down to zero."""
     rise = max(1, steps // 10)
     return min((step + 1) / rise, (steps - step) / max(1, steps - rise))
-
-
-def _layers(config: Any) -> int:
-    return int(getattr(config, "num_hidden_layers", None) or config.n_layers)
-
-
-def _width(config: Any) -> int:
-    return int(getattr(config, "hidden_size", None) or config.dim)
 
 
 def _same_heads(student: nn.Module, teacher: nn.Module, pairs: Sequence[tuple[int, int]]) -> bool:

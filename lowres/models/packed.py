@@ -164,15 +164,15 @@ class PackedEncoder:
                 expected=f"{', '.join(SHAPES)} with {' or '.join(ACTIVATIONS)}",
             )
         self.model, self.dtype, self.names = model, dtype, names
-        self.heads = int(getattr(config, "num_attention_heads", None) or config.n_heads)
-        self.depth = int(getattr(config, "num_hidden_layers", None) or config.n_layers)
+        self.heads = int(config.num_attention_heads)
+        self.depth = int(config.num_hidden_layers)
         self._activation = functional.gelu if activation == "gelu" else functional.relu
         self._modules = dict(model.named_modules())
         try:
             self._layers = [self._layer(number) for number in range(self.depth)]
         except (KeyError, AttributeError) as error:
             raise UserError(f"no packed form of this {config.model_type}", got=f"no {error}") from None
-        wide = int(getattr(config, "hidden_size", None) or config.dim)
+        wide = int(config.hidden_size)
         if any(layer["qkv"][0].shape[0] != len(QKV) * wide for layer in self._layers):
             raise UserError(
                 f"no packed form of this {config.model_type}", got="layers with fewer heads than its configuration"

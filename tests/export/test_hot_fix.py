@@ -17,7 +17,7 @@ from lowres.data.leaks import normalise
 from lowres.data.task import Task
 from lowres.errors import LowresError, UserError
 from lowres.export import hot_fix
-from lowres.export.hot_fix import PatchError, make_fixes, make_ground, patch
+from lowres.export.hot_fix import PatchError, hold_out, make_fixes, patch
 from lowres.export.mend import Mending, mended
 from lowres.files import write_sums
 from lowres.kinds import Given
@@ -119,18 +119,18 @@ def test_fixes_that_are_test_rows_leave_them_and_replay_is_train_rows_alone(adap
     texts = [text.upper() + " !!" for rows in chosen.values() for text in rows.texts]
     texts.append(task.domains["film"].train.texts[0])
     fixes = make_fixes(model, texts, ["positive"] * 4)
-    ground = make_ground(model, fixes, task, (), 10_000, "name")
+    held = hold_out(model, fixes, task, (), 10_000, "name")
     gone = {row for rows in chosen.values() for row in rows.ids}
     for name, domain in task.domains.items():
-        assert set(ground.tests[name].ids) == set(domain.test.ids) - gone
-        assert ground.left_out[name] == len(chosen.get(name, ()))
-    assert sum(ground.left_out.values()) == 3
-    replayed, kept = set(ground.replay.ids), {row for rows in ground.tests.values() for row in rows.ids}
+        assert set(held.tests[name].ids) == set(domain.test.ids) - gone
+        assert held.left_out[name] == len(chosen.get(name, ()))
+    assert sum(held.left_out.values()) == 3
+    replayed, kept = set(held.replay.ids), {row for rows in held.tests.values() for row in rows.ids}
     train = {row for domain in task.domains.values() for row in domain.train.ids}
     assert replayed == train - {task.domains["film"].train.ids[0]}
     assert not replayed & kept
-    assert ground.replay.unlabelled
-    scored = {normalise(text) for rows in ground.tests.values() for text in rows.texts}
+    assert held.replay.unlabelled
+    scored = {normalise(text) for rows in held.tests.values() for text in rows.texts}
     assert not scored & {normalise(text) for text in fixes.texts}
 
 
@@ -168,8 +168,8 @@ def test_rows_that_were_fixes_are_never_scored(adapter: Path, toy_task: Task, tm
         rows, left = asked.kept(model, test)
         assert (set(rows.ids), left) == (set(test.ids) - {test.ids[2]}, 1)
         assert asked.score(model, test)["macro_f1"] == pytest.approx(film.after)
-    ground = make_ground(baked, make_fixes(baked, TEXTS, ["positive"] * 2), toy_task, ["film"], 10, "name")
-    assert (test.ids[2] in ground.tests["film"].ids, ground.left_out["film"]) == (False, 1)
+    held = hold_out(baked, make_fixes(baked, TEXTS, ["positive"] * 2), toy_task, ["film"], 10, "name")
+    assert (test.ids[2] in held.tests["film"].ids, held.left_out["film"]) == (False, 1)
     (mark,) = made.record.seen
     assert mark in (tmp_path / "baked" / "lowres.json").read_text()
     for folder in ("baked", "p"):
@@ -187,10 +187,10 @@ def test_the_group_of_a_fix_leaves_with_it(adapter: Path, toy_task: Task) -> Non
     task = replace(toy_task, domains={"film": replace(domain, **parts)})
     model = load_classifier(adapter)
     fixes = make_fixes(model, [parts["test"].texts[4], parts["train"].texts[1]], ["positive"] * 2)
-    ground = make_ground(model, fixes, task, (), 10_000, "name")
-    assert set(ground.tests["film"].ids) == set(domain.test.ids) - set(domain.test.ids[3:6])
-    assert ground.left_out["film"] == 3
-    assert set(ground.replay.ids) == set(domain.train.ids) - set(domain.train.ids[:3])
+    held = hold_out(model, fixes, task, (), 10_000, "name")
+    assert set(held.tests["film"].ids) == set(domain.test.ids) - set(domain.test.ids[3:6])
+    assert held.left_out["film"] == 3
+    assert set(held.replay.ids) == set(domain.train.ids) - set(domain.train.ids[:3])
     taught = replace(model, about={"seen": [leaks.mark(str(domain.test.texts[4]))]})
     rows, left = asked.kept(taught, parts["test"])
     assert (list(rows.ids), left) == ([*domain.test.ids[:3], *domain.test.ids[6:]], 3)
