@@ -184,6 +184,7 @@ class TestGate:
         suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
         assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
 
+    @pytest.mark.slow
     def test_a_model_that_learned_the_wrong_labels_fails(self, place: Path, tmp_path: Path) -> None:
         """The score falls; the drop does not grow, since the model is as bad in its source."""
         words = ["--set", f"task={place / 'bad' / 'toy.csv'}", "--junit", str(tmp_path / "gate.xml"), "--github"]
@@ -211,6 +212,7 @@ class TestGate:
         assert done.returncode == 0, done.stdout
         assert not all("worse by .000 [.000, .000]" in line for line in done.stdout.splitlines()[:-1])
 
+    @pytest.mark.slow
     def test_answers_that_were_made_again_are_not_taken_for_the_baselines(self, place: Path, tmp_path: Path) -> None:
         shutil.copytree(place / "store", tmp_path / "store")
         found = json.loads((place / "baseline.json").read_text())
@@ -347,6 +349,7 @@ class TestFolder:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(encoder: Path, toy_table: Path, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(bash|sh)\n(.*?)^```", text, flags=re.S | re.M)

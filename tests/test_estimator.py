@@ -76,6 +76,7 @@ def test_in_pipeline_grid_search_and_cross_validation(classifier: lowres.Classif
     assert cross_val_score(classifier, TEXTS, LABELS, cv=2, scoring="neg_log_loss").max() < 0
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(classifier: lowres.Classifier) -> None:
     one, two = (cross_val_score(classifier, TEXTS, LABELS, cv=2, n_jobs=jobs) for jobs in (1, 2))
     assert one == pytest.approx(two)

@@ -143,6 +143,7 @@ def test_measure_forecasts(toy_table: Path, encoder: Path, tmp_path: Path) -> No
     assert "| at random | 16 | 3 |" in text
 
 
+@pytest.mark.slow
 def test_bench_grid(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     """The own contenders; the peers need packages that the tests do without."""
     page = tmp_path / "page.md"
@@ -200,6 +201,7 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
     assert text.endswith("after\n")
 
 
+@pytest.mark.slow
 def test_measure_compression(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     fit = call(
         "fit", toy_table, "--on", "film", "--start-from", "shop", "--shots", "4", "--backbone", encoder,
@@ -228,6 +230,7 @@ def test_measure_compression(toy_table: Path, encoder: Path, tmp_path: Path) -> 
     assert "drop to chat" in page.read_text()
 
 
+@pytest.mark.slow
 def test_measure_noise(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     pytest.importorskip("cleanlab", reason="cleanlab is not installed: pip install lowres[noise]")
     page = tmp_path / "page.md"

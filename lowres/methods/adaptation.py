@@ -13,9 +13,8 @@ HELD_OUT = 0.1
 
 
 def self_train(bench: Bench) -> Fit:
-    """A joint fit labels the target rows it is surest of, as many of each class, and learns from them and the shots (a:2009.11538)."""
-    teacher, share = joint(bench), bench.settings.method.self_train.share
-    return bench.fit([*bench.target_shots, bench.guessed(teacher, share)], start=teacher)
+    """A joint fit labels the target rows it is surest of, as many of each class; then joint training anew with these rows (a:2009.11538)."""
+    return bench.fit([*mixed(bench), bench.guessed(joint(bench), bench.settings.method.self_train.share)])
 
 
 def tapt(bench: Bench) -> Fit:

@@ -250,6 +250,7 @@ def test_answers_go_into_a_pipe(adapter: Path, tmp_path: Path) -> None:
     assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of one process is read from /proc")
 def test_more_rows_need_no_more_memory(adapter: Path, tmp_path: Path) -> None:
     def peak(rows: int) -> float:

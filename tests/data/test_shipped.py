@@ -198,6 +198,7 @@ def test_afrisenti_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert any(line.startswith("1581 given test rows are not tested on") for line in task.findings.warnings)
 
 
+@pytest.mark.slow
 def test_afrisenti_languages_without_training_rows_are_targets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Path
 ) -> None:

@@ -17,6 +17,9 @@ from lowres.models.backbone import Backbone
 from lowres.models.classifier import load_classifier
 from tests.export.fitted import TEXTS, fitted
 
+ROUNDING = 2e-5
+"""Of probabilities in fp32: before and after merging each is up to .8e-5 from what the same weights give in fp64."""
+
 
 def test_an_unknown_name_gets_the_nearest(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'onnx-int8'"):
@@ -74,10 +77,10 @@ def test_what_was_written_is_told(backbone: Backbone, tmp_path: Path) -> None:
 def test_a_merged_model_is_a_model_of_its_own(kind: str, backbone: Backbone, tmp_path: Path) -> None:
     model = fitted(backbone, kind)
     found = write_export(model, "merged", tmp_path / "whole", TEXTS[kind])
-    assert found.compared.gap < 1e-5
+    assert found.compared.gap < ROUNDING
     moved = (tmp_path / "whole").rename(tmp_path / "moved")
     whole = load_classifier(moved)
-    assert np.allclose(whole.predict_proba(TEXTS[kind]), model.predict_proba(TEXTS[kind]), atol=1e-5)
+    assert np.allclose(whole.predict_proba(TEXTS[kind]), model.predict_proba(TEXTS[kind]), atol=ROUNDING)
     assert holds_nothing_else(moved)
     with pytest.raises(UserError, match="already"):
         write_export(whole, "merged", tmp_path / "again")

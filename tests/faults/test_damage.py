@@ -95,7 +95,11 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=False)
 
 
-@pytest.mark.parametrize("disk", ["16k", "64k", "160k"], indirect=True)
+@pytest.mark.parametrize(
+    "disk",
+    [pytest.param("16k", marks=pytest.mark.slow), "64k", pytest.param("160k", marks=pytest.mark.slow)],
+    indirect=True,
+)
 @pytest.mark.parametrize("part", ["store", "out"])
 def test_a_full_disk_is_said_and_the_same_command_goes_on(
     undisturbed: Made, command: Callable[[], Command], disk: Path, part: str

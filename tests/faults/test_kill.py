@@ -54,6 +54,7 @@ def check_whole(command: Command) -> None:
     assert ", 0 damaged" in checked.stdout
 
 
+@pytest.mark.slow
 def test_killed_three_times(undisturbed: Made, command: Callable[[], Command]) -> None:
     _, summary, seconds = undisturbed
     made = command()

@@ -62,8 +62,8 @@ def test_a_tree_shows_every_fit_once(name: str) -> None:
 
 def test_a_tree_says_who_decides_and_what_is_shared() -> None:
     text = "\n".join(draw("self-train", SHOTS))
-    assert "rows U, 1/2 of a batch, labelled by fit 1" in text
-    assert "from the adapter and head of fit 1" in text
+    assert "rows U, 1/3 of a batch, labelled by fit 1" in text
+    assert "from the adapter and head of fit 1" in "\n".join(draw("source-then-target", SHOTS))
     assert "labelled by keywords" in "\n".join(draw("keywords", 0))
     assert "of each class the 50% that fit 1 finds" in "\n".join(draw("select-source", 0))
     tapt = "\n".join(draw("tapt", 0))
