@@ -108,15 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def tables(found: dict[str, Any]) -> str:
     """One table a budget, the best score first."""
-    pairs = ", ".join(f"{source} → {target}" for source, target in found["pairs"])
-    config = found["config"]
-    limit = f", at most {config['limit']} rows a domain" if config["limit"] else ""
-    adapter = config.get("adapter", "lora")
-    kind = "" if adapter == "lora" else f", adapter `{adapter}`"
-    lines = [
-        f"{found['task']}, {pairs}; {found['part']} rows{limit}; {config['seeds']} draws; {found['row_cap']} source rows; "
-        f"preset `{config['preset']}`{kind}; {found['metric'].replace('_', '-')}."
-    ]
+    lines = [_about(found)]
     for budget in sorted({row["shots"] for row in found["rows"]}):
         rows = sorted((row for row in found["rows"] if row["shots"] == budget), key=lambda row: -row["score"]["mean"])
         lines += ["", f"**{budget} shots**", ""]
@@ -142,6 +134,37 @@ def tables(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def adapters_table(found: list[dict[str, Any]]) -> str:
+    """One line an adapter: what each method scores with it at the largest budget, and its seconds a cell."""
+    most = max(row["shots"] for one in found for row in one["rows"])
+    methods = [row["method"] for row in found[0]["rows"] if row["shots"] in (0, most)]
+    lines = [
+        "| adapter | " + " | ".join(f"`{method}`" for method in methods) + " | s a cell |",
+        "| :-- |" + " --: |" * (len(methods) + 1),
+    ]
+    for one in found:
+        rows = {row["method"]: row for row in one["rows"] if row["shots"] in (0, most)}
+        seconds = sum(rows[method]["seconds"] or 0.0 for method in methods) / len(methods)
+        scores = " | ".join(_estimate(rows[method]["score"]) for method in methods)
+        lines.append(f"| `{one['config']['adapter']}` | {scores} | {seconds:.1f} |")
+    return f"{_about(found[0], f'{most} shots')}\n\n" + "\n".join(lines)
+
+
+def _about(found: dict[str, Any], more: str = "") -> str:
+    """On what it was measured."""
+    config = found["config"]
+    pairs = ", ".join(f"{source} → {target}" for source, target in found["pairs"])
+    facts = [
+        f"{found['part']} rows" + (f", at most {config['limit']} rows a domain" if config["limit"] else ""),
+        *([more] if more else []),
+        f"{config['seeds']} draws",
+        f"{found['row_cap']} source rows",
+        f"preset `{config['preset']}`",
+        found["metric"].replace("_", "-"),
+    ]
+    return f"{found['task']}, {pairs}; {'; '.join(facts)}."
+
+
 def _estimate(one: dict[str, float] | None, signed: bool = False) -> str:
     if one is None:
         return "–"
@@ -149,8 +172,12 @@ def _estimate(one: dict[str, float] | None, signed: bool = False) -> str:
     return f"{one['mean']:{sign}.3f} [{one['low']:{sign}.3f}, {one['high']:{sign}.3f}]"
 
 
-def write_tables(page: Path, files: list[Path]) -> None:
-    """Puts the tables of each result file between its marks on the page."""
+def write_tables(page: Path, files: list[Path], adapters: bool = False) -> None:
+    """Puts the tables of each result file between its marks on the page, or one of all files that differ in the adapter."""
+    if adapters:
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        write_between(page, *(mark.format("adapters") for mark in (BEGIN, END)), adapters_table(found))
+        return
     for path in files:
         begin, end = (mark.format(path.stem) for mark in (BEGIN, END))
         write_between(page, begin, end, tables(json.loads(path.read_text(encoding="utf-8"))))
@@ -186,10 +213,11 @@ def main() -> None:
     runs.add_argument("--out", type=Path, required=True)
     shown = commands.add_parser("table")
     shown.add_argument("files", type=Path, nargs="+")
+    shown.add_argument("--adapters", action="store_true", help="one table of files that differ in the adapter")
     shown.add_argument("--write", type=Path, required=True)
     options = parser.parse_args()
     if options.command == "table":
-        write_tables(options.write, options.files)
+        write_tables(options.write, options.files, options.adapters)
         return
     write_text(options.out, json.dumps(run(options), indent=1) + "\n")
 

@@ -199,6 +199,19 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
     assert "**4 shots**" in text
     assert text.startswith("before")
     assert text.endswith("after\n")
+    one = ["--pairs", "shop:film", "--shots", "4", "--seeds", "2", "--methods", "probe", "--adapter", "rslora", *words]
+    other = tmp_path / "other.json"
+    run = run_script("measure_methods.py", "run", str(toy_table), "--part", "test", *one, "--out", str(other))
+    assert run.returncode == 0, run.stderr
+    rows = {row["method"]: row for row in json.loads(other.read_text())["rows"]}
+    assert rows["probe"]["verdict"]["source"] is None or rows["probe"]["verdict"]["source"] == "shop"
+    assert rows["target-only"]["verdict"] is None
+    page.write_text("before\n<!-- adapters begin -->\nold\n<!-- adapters end -->\nafter\n")
+    made = run_script("measure_methods.py", "table", str(other), "--adapters", "--write", str(page))
+    assert made.returncode == 0, made.stderr
+    score = rows["probe"]["score"]["mean"]
+    assert f"| `rslora` | {rows['source-only']['score']['mean']:.3f}" in page.read_text()
+    assert f"{score:.3f}" in page.read_text()
 
 
 @pytest.mark.slow
