@@ -82,7 +82,9 @@ def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
         UserError: No text, one text where the kind takes two or words, or two where it takes one; one text and no list of them.
     """
     if isinstance(texts, str):
-        raise UserError("one text where a list of texts is expected", hint="put it in a list: [text]")
+        raise UserError(
+            "texts are no list", got="a single str", expected="a list of texts", hint="put it in a list: [text]"
+        )
     one = _paired if kind == "pair" else _listed if KINDS[kind].unit == "word" else _single
     return [one(number, text) for number, text in enumerate(texts)]
 

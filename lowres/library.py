@@ -578,7 +578,7 @@ def compress(
 
     Raises:
         UserError: The request does not fit the model or the task.
-        TooDearError: The score fell by more than ``max_loss``; nothing is written. Its ``found`` is what was measured.
+        MaxLossError: The score fell by more than ``max_loss``; nothing is written. Its ``found`` is what was measured.
     """
     found = settings_of(method, settings)
     model = model if isinstance(model, Classifier) else load(model)

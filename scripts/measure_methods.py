@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "pairs": [list(pair) for pair in pairs],
         "config": {
             name: getattr(options, name)
-            for name in ("shots", "seeds", "preset", "source_rows", "limit", "backbone", "adapter")
+            for name in ("shots", "seeds", "preset", "source_rows", "limit", "backbone", "adapter", "max_length")
         },
         "metric": summary["study"]["metric"],
         "row_cap": plan.row_cap,
@@ -118,7 +118,9 @@ def tables(found: dict[str, Any]) -> str:
         ]
         for row in rows:
             verdict = row["verdict"]
-            said = "reference" if verdict is None else f"{_estimate(verdict['difference'], True)} {verdict['verdict']}"
+            said = "reference" if row["method"] == ("target-only" if budget else "source-only") else "–"
+            if verdict is not None:
+                said = f"{_estimate(verdict['difference'], True)} {verdict['verdict']}"
             rate = row["negative_transfer_rate"]
             cells = [
                 f"`{row['method']}`",
@@ -160,6 +162,7 @@ def _about(found: dict[str, Any], more: str = "") -> str:
         f"{config['seeds']} draws",
         f"{found['row_cap']} source rows",
         f"preset `{config['preset']}`",
+        f"{config['max_length']} tokens a text",
         found["metric"].replace("_", "-"),
     ]
     return f"{found['task']}, {pairs}; {'; '.join(facts)}."

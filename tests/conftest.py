@@ -13,6 +13,10 @@ from lowres.data.task import Task, load_task
 from lowres.models.backbone import Backbone, find_backbone
 from tests.offline import pytest_configure, pytest_runtest_protocol  # noqa: F401 - no test reaches the network
 
+HEARING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lowres.__main__ import run; run()"
+)
+"""A program for ``python -c``: the command line, Ctrl-C not ignored as it is in the background of some shells."""
 SHAPES = ("bert", "roberta", "distilbert", "electra", "mpnet")
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "ugly")
 THINGS = {

@@ -15,7 +15,7 @@ from tests.cli.conftest import QUICK, call
 ROOT = Path(__file__).parent.parent
 RUN_HERE = {
     "bench_grid.py", "choose_recipe.py", "compare_with_setfit.py", "compare_with_trainer.py", "drop_matrix.py",
-    "measure_compression.py", "measure_forecasts.py", "measure_methods.py", "measure_noise.py",
+    "measure_compression.py", "measure_forecasts.py", "measure_methods.py", "measure_noise.py", "tried_methods.py",
 }  # fmt: skip
 SIMULATED = {"simulated_forecasts.py", "simulated_pairs.py", "simulated_studies.py"}
 BATCH = {"batch_grid.py", "regression_gate.py", "score_folder.py"}
@@ -212,6 +212,26 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
     score = rows["probe"]["score"]["mean"]
     assert f"| `rslora` | {rows['source-only']['score']['mean']:.3f}" in page.read_text()
     assert f"{score:.3f}" in page.read_text()
+
+
+@pytest.mark.slow
+def test_tried_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    words = [
+        "--backbone",
+        str(encoder),
+        "--max-length",
+        "24",
+        "--source-rows",
+        "20",
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    given = ["--pairs", "shop:film", "--shots", "4", "--seeds", "2", "--methods", "joint,soup-tapt,soup-teaches"]
+    run = run_script("tried_methods.py", "run", str(toy_table), "--part", "dev", *given, *words, "--out", str(out))
+    assert run.returncode == 0, run.stderr
+    scores = {row["method"]: row["score"]["mean"] for row in json.loads(out.read_text())["rows"]}
+    assert {"joint", "soup-tapt", "soup-teaches"} <= set(scores)
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def models_rank(
     )  # fmt: skip
     for line in loaded.notes:
         say(line)
-    found = rank_backbones(loaded, listed(backbone), rows=rows, progress=DownloadProgress())
+    found = rank_backbones(loaded, listed(backbone, "--backbone"), rows=rows, progress=DownloadProgress())
     if json:
         facts = [
             {"backbone": one.backbone, "parameters": one.parameters, "logme": one.mean, "domains": one.by_domain}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lowres.cli.flags import listed
 from lowres.cli.talk import DownloadProgress, ShareProgress, guarded, plain, put, say
+
+if TYPE_CHECKING:
+    from lowres.export.compression import Compression
 
 
 @guarded
@@ -83,7 +86,9 @@ def compress(
     backbone: Annotated[
         str | None, typer.Option(help="Encoder, if it is not where the adapter says.", show_default=False)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print compression.json and nothing else.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print compression.json, with kept and folder or faults, and nothing else.")
+    ] = False,
 ) -> None:
     """Make a saved model smaller or faster, and measure what that does to its scores and drops.
 
@@ -91,8 +96,7 @@ def compress(
     It learns from the train texts of the domains without their labels, and is compared on their test rows.
     """
     from lowres.analysis.asked import task_of
-    from lowres.cli.run import show_compression
-    from lowres.export.compression import TooDearError
+    from lowres.export.compression import MaxLossError
     from lowres.export.shrink import settings_of
     from lowres.library import compress as act
     from lowres.models.classifier import check_place, load_classifier
@@ -104,20 +108,32 @@ def compress(
     settings = {name: value for name, value in given.items() if value is not None}
     settings_of(method, settings)
     check_place(out)
+    sources, targets = listed(source, "--source"), listed(target, "--target")
     model = load_classifier(adapter, backbone=backbone)
-    loaded = task_of(model, task, DownloadProgress(), (*listed(source), *listed(target)))
+    loaded = task_of(model, task, DownloadProgress(), (*sources, *targets))
     for line in loaded.notes:
         say(line)
-    format = "json" if json else "table"
     try:
         with ShareProgress(method) as progress:
             found = act(
-                model, out, method=method, task=loaded, sources=listed(source), targets=listed(target), limit=limit,
+                model, out, method=method, task=loaded, sources=sources, targets=targets, limit=limit,
                 texts=texts, max_loss=max_loss, progress=progress, **settings,
             )  # fmt: skip
-    except TooDearError as refused:
-        show_compression(refused.found, format)
+    except MaxLossError as refused:
+        _show(refused.found, json, {"kept": False, "faults": list(refused.faults)})
         raise
-    show_compression(found, format)
+    _show(found, json, {"kept": True, "folder": str(out)})
     if not json:
         put(plain(str(out)))
+
+
+def _show(found: Compression, json: bool, more: dict[str, Any]) -> None:
+    """What was measured: as JSON with what became of it, else as tables."""
+    if json:
+        from json import dumps
+
+        put(dumps(found.model_dump(mode="json", by_alias=True) | more, indent=2, ensure_ascii=False))
+        return
+    from lowres.cli.run import show_compression
+
+    show_compression(found, "table")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
 import time
@@ -11,11 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowres.cli.talk import guarded, plain, put
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PATIENCE = 4.0
 """Seconds that index and hub have for an answer, names looked up and proxies asked included."""
@@ -72,23 +74,33 @@ def _versions(found: Findings) -> None:
 
 def _extras() -> str:
     """What can be installed on top and whether it is, as the package itself says; without what its own development needs."""
-    parts: dict[str, list[str]] = {}
-    for line in metadata.requires("lowres") or ():
-        extra = re.search(r"extra == ['\"]([\w-]+)", line)
-        name = re.match(r"[\w.-]+", line)
-        if extra and name and extra[1] not in ("bench", "test"):
-            parts.setdefault(extra[1], []).append(name[0])
-    there = {extra: all(map(_installed, names)) for extra, names in parts.items()}
-    told = ", ".join(f"{extra} {'there' if found else 'missing'}" for extra, found in there.items())
-    return told if all(there.values()) else f"{told}: pip install 'lowres[NAME]'"
+    from packaging.requirements import Requirement
 
-
-def _installed(name: str) -> bool:
     try:
-        metadata.version(name)
+        needs = [Requirement(line) for line in metadata.requires("lowres") or ()]
+        extras = metadata.metadata("lowres").get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return "not known: lowres runs from a folder that is not installed"
+    missing = {
+        extra: [need.name for need in needs if _asked(need, extra) and not _met(need)]
+        for extra in extras
+        if extra not in ("bench", "test")
+    }
+    told = (f"{extra} {f'without {chr(32).join(names)}' if names else 'installed'}" for extra, names in missing.items())
+    return ", ".join(told) + (": pip install 'lowres[NAME]'" if any(missing.values()) else "")
+
+
+def _asked(need: Requirement, extra: str) -> bool:
+    """Whether it is needed with an extra and not without."""
+    marker = need.marker
+    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
+def _met(need: Requirement) -> bool:
+    from lowres.study.provenance import version_of
+
+    found = version_of(need.name)
+    return found is not None and need.specifier.contains(found, prereleases=True)
 
 
 def _device(found: Findings) -> None:

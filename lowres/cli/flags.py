@@ -26,7 +26,7 @@ STUDY_ONLY = frozenset({"source", "target", "protocol", "shots", "seeds", "metho
 """Fields that a command on a single fit has no use for."""
 
 
-def listed(names: str | None) -> list[str]:
+def listed(names: str | None, option: str) -> list[str]:
     """The names of an option that takes several with commas; none where it was not given.
 
     Raises:
@@ -35,8 +35,9 @@ def listed(names: str | None) -> list[str]:
     found = [name.strip() for name in (names or "").split(",") if name.strip()]
     if names is not None and not found:
         raise UserError(
-            "an option for names with commas holds none", got=repr(names), hint="leave it out for its default"
-        )
+            f"{option} names nothing", got=repr(names), expected="names with commas between them",
+            hint=f"leave {option} out for its default",
+        )  # fmt: skip
     return found
 
 

@@ -60,7 +60,7 @@ def patch(
             fixes,
             out=out,
             task=task,
-            on=listed(on),
+            on=listed(on, "--on"),
             max_loss=max_loss,
             backbone=backbone,
             text_column=text_column,

@@ -107,7 +107,7 @@ def tasks_init(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
-        wanted=listed(domains),
+        wanted=listed(domains, "--domains"),
         name=name,
         folder=output.parent if output is not None else Path(),
     )
@@ -200,7 +200,7 @@ def tasks_check(
         label_column=label_column,
         domain_column=domain_column,
         group_column=group_column,
-        wanted=listed(domains),
+        wanted=listed(domains, "--domains"),
         progress=DownloadProgress(),
     )
     task.check()

@@ -88,10 +88,10 @@ def tune(
         given["methods"] = method
     if shots is not None or (file is None and not any(text.startswith("shots=") for text in sets)):
         given["shots"] = str(SHOTS if shots is None else shots)
+    settings = listed(over, "--over")
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     for line in study.task.notes:
         say(line)
-    settings = listed(over)
     with RunProgress(None) as progress:
         found = study.tune(
             by=by, trials=trials, wave=wave, folds=folds, over=settings, dev_rows=dev_rows, study_db=study_db, out=out,

@@ -18,7 +18,7 @@ from lowres.data.rows import Rows
 from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.export import compare
-from lowres.export.compression import Compression, TooDearError
+from lowres.export.compression import Compression, MaxLossError
 from lowres.export.shrink import METHODS, Settings
 from lowres.export.teaching import Teaching, Told
 from lowres.export.whole import is_stock, with_encoder
@@ -33,7 +33,7 @@ MOST_TEXTS = 8000
 """Texts of a domain that a method is given."""
 RECORD = "compression.json"
 FEW_ROWS = 200
-"""Test rows below which a score moves by half a point with every row."""
+"""Test rows of a domain below which a report says so."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def compress(
 
     Raises:
         UserError: The method does not fit the model, or the folder holds something else.
-        TooDearError: The score fell by more than ``max_loss``; nothing is written.
+        MaxLossError: The score fell by more than ``max_loss``; nothing is written.
     """
     folder = Path(out)
     check_place(folder)
@@ -229,7 +229,7 @@ def compared(
         domains=compare.on_domains(asked, tests, task.measure, where.sources, task.kind),
         shift=compare.falls(asked, tests, task.measure, where.sources),
         warnings=[
-            f"{name} has {len(rows)} test rows: differences of a few points cannot be seen there"
+            f"{name} has {len(rows)} test rows, fewer than {FEW_ROWS}: a small change is not told from chance there"
             for name, rows in tests.items()
             if len(rows) < FEW_ROWS
         ],
@@ -237,12 +237,14 @@ def compared(
 
 
 def check_loss(found: Compression, max_loss: float | None) -> None:
-    """Raises ``TooDearError`` where the score of a domain fell by more than allowed."""
+    """Raises ``MaxLossError`` where the score of a domain fell by more than allowed."""
     worse = [one for one in found.domains if max_loss is not None and -one.change.mean > max_loss]
     if worse:
-        lines = "; ".join(f"{one.domain} {one.before.mean:.3f} → {one.after.mean:.3f}" for one in worse)
-        raise TooDearError(
-            f"{found.method} costs more than --max-loss {max_loss:g}: {lines}\nnothing was written; try a milder setting",
+        raise MaxLossError(
+            [
+                f"{one.domain}: {one.before.mean:.3f} → {one.after.mean:.3f}, more than a max_loss of {max_loss:g}"
+                for one in worse
+            ],
             found,
         )
 

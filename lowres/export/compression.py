@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -10,17 +11,17 @@ from lowres.analysis.summary import Estimate, Part
 from lowres.errors import LowresError
 
 
-class TooDearError(LowresError):
-    """A compressed model that costs more of the score than was allowed.
+class MaxLossError(LowresError):
+    """A compressed model costs more of a score than was allowed; nothing was written.
 
     Args:
-        message: What it says.
-        found: What was measured.
+        faults: The domains on which it does, a line each.
+        found: Everything measured.
     """
 
-    def __init__(self, message: str, found: Compression) -> None:
-        super().__init__(message)
-        self.found = found
+    def __init__(self, faults: Sequence[str], found: Compression) -> None:
+        self.faults, self.found = tuple(faults), found
+        super().__init__("\n".join(["the model is refused, nothing was written; try a milder setting", *faults]))
 
 
 class Side(Part):

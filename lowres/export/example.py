@@ -30,6 +30,8 @@ TOKENIZER.no_padding()
 
 def predict_proba(texts):
     """{gives}"""
+    if not len(texts):
+        raise ValueError("no texts")
     coded = TOKENIZER.encode_batch(texts{pretokenized})
 {read}
     width = max(len(row) for row in rows)
@@ -43,14 +45,13 @@ def predict_proba(texts):
 
 def predict(texts):
     """{named}"""
-    if not len(texts):
-        return []
 {choice}
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < {least}:
-        sys.exit(__doc__)
+    if {wrong}:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     for answer in predict({arguments}):
         print(json.dumps(answer, ensure_ascii=False))
 '''
@@ -128,7 +129,7 @@ def example_program(kind: str, truncation: str, inputs: tuple[str, ...]) -> str:
     elif words:
         arguments = "[text.split() for text in sys.argv[1:]]"
     return PROGRAM.format(
-        least=3 if kind == "pair" else 2,
+        wrong="len(sys.argv) < 3 or len(sys.argv) % 2 == 0" if kind == "pair" else "len(sys.argv) < 2",
         usage='"a text" "its second text"' if kind == "pair" else '"a text"',
         cut=CUTS[truncation],
         gives=GIVES[answer],

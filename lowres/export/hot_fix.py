@@ -57,7 +57,7 @@ class PatchError(LowresError):
 
 
 @dataclass(frozen=True)
-class Held:
+class PatchRows:
     """What a patch is held to: kept test rows by domain, how many left them, and train rows to replay.
 
     ``seen`` are the marks of the fixes and of the test rows that are the same, or nearly so.
@@ -122,7 +122,7 @@ def patch(
     if not len(wrong):
         raise UserError("there is nothing to mend", got=f"{len(rows)} fixes that the adapter answers so already")
     own = fingerprint(model)
-    held = hold_out(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
+    held = patch_rows(model, rows, task_of(model, task, progress), on, settings.replay_rows, own)
     trained = mended(model, rows, held.replay.texts, settings, (own, rows.fingerprint))
     record = PatchRecord(
         1, own, model.labels, settings.rank, len(rows), held.seen, len(wrong), len(held.replay), trained.steps,
@@ -206,7 +206,9 @@ def make_fixes(model: Classifier, texts: Sequence[Given], labels: Sequence[str],
     )
 
 
-def hold_out(model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str) -> Held:
+def patch_rows(
+    model: Classifier, fixes: Rows, task: Task, on: Collection[str], replay_rows: int, name: str
+) -> PatchRows:
     """Kept test rows and replayed train rows of a task's domains.
 
     Rows that are the same as a fix, or share nine tenths of their 5-grams with it, are neither scored nor replayed, nor are
@@ -242,7 +244,7 @@ def hold_out(model: Classifier, fixes: Rows, task: Task, on: Collection[str], re
             )
         train = domain.train.without(_same_as(fixes, domain.train))
         replay.append(train.take(seeds.order(train.ids, "patch", name, "replay", one)[: -(-replay_rows // len(names))]))
-    return Held(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
+    return PatchRows(task, tests, left_out, _joined(replay, task.kind), tuple(sorted(seen)))
 
 
 def _joined(parts: Sequence[Rows], kind: str) -> Rows:
@@ -292,7 +294,7 @@ def _fallen(record: PatchRecord) -> list[str]:
     ]
 
 
-def _measured(before: Classifier, after: Classifier, held: Held) -> tuple[Measured, ...]:
+def _measured(before: Classifier, after: Classifier, held: PatchRows) -> tuple[Measured, ...]:
     """Both models on the kept test rows of each domain."""
     task = held.task
     pair = (compare.ask(before, held.tests, task.labels), compare.ask(after, held.tests, task.labels))

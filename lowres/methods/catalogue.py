@@ -108,7 +108,7 @@ REFERENCES = ("source-only", "target-full", "target-only")
 """Always measured: drop, gain, recovery and net transfer are differences to them."""
 
 RECOMMENDED = ("source-then-target", "soup", "joint", "target-only")
-"""Of the methods studied the first of these is handed over, by the least regret over tasks (docs/methods-measured.md); the rule
+"""Of the methods studied the first of these is handed over, whose largest regret over tasks is least (docs/methods-measured.md); the rule
 looks at no target test row."""
 
 

@@ -80,9 +80,10 @@ def render_markdown(found: Compression) -> str:
 
 def render_html(found: Compression) -> str:
     """The whole as one HTML file."""
+    parts = tables(found)
     sections = [
         Section(f"part{place}", title, (), (_grid(f"grid{place}", table),))
-        for place, (title, table) in enumerate(zip(PARTS, tables(found), strict=False))
+        for place, (title, table) in enumerate(zip(PARTS[: len(parts)], parts, strict=True))
     ]
     lines = (how(found), *map(clean, found.warnings))
     sections.append(Section("measured", "How it was measured", lines, ()))

@@ -21,7 +21,7 @@ def provenance(device: str, precision: str, rank: int = 0) -> dict[str, Any]:
         "lowres": lowres.__version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "device": device,
         "precision": precision,
@@ -30,7 +30,8 @@ def provenance(device: str, precision: str, rank: int = 0) -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Of an installed distribution; None if there is none."""
     try:
         return version(name)
     except PackageNotFoundError:

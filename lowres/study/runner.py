@@ -278,7 +278,7 @@ class _Run:
                 fit, checks = able[whole.content]
                 if not isinstance(result, Exception):
                     try:
-                        seen = encoder_checks(whole, result, self.engine, self.fitted, fit.texts)
+                        seen = encoder_checks(whole, result, self.engine, self.fitted)
                         result = _checked(result, (*checks, *seen))
                     except Exception as error:  # the failure of one fit is its result
                         result = error

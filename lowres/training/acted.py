@@ -94,9 +94,7 @@ def _norm(arrays: Iterable[npt.NDArray[Any]]) -> float:
     return math.sqrt(sum(float(np.sum(np.square(array))) for array in arrays))
 
 
-def encoder_checks(
-    fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str, Fitted], texts: list[str]
-) -> tuple[Check, ...]:
+def encoder_checks(fit: Fit, fitted: Fitted, engine: Engine, starts: Mapping[str, Fitted]) -> tuple[Check, ...]:
     """What only the encoder before and after training can tell.
 
     Args:
@@ -104,7 +102,6 @@ def encoder_checks(
         fitted: What came out of it.
         engine: Gives the features.
         starts: What came out of the fits it needs, by content.
-        texts: Those of its rows, also of rows that others decided to leave out.
     """
     start = (fit.start, starts[fit.start.content]) if isinstance(fit.start, Fit) else None
     if isinstance(fit.objective, SimCSE):
@@ -112,18 +109,18 @@ def encoder_checks(
     if isinstance(fit.objective, Contrastive):
         return _drawn_together(fit, fitted, engine, start)
     if isinstance(fit.objective, CrossEntropy) and fit.takes_head and start is not None:
-        return _went_on(fit, fitted, engine, start, texts[-MOST_ROWS:])
+        return _went_on(fit, fitted, engine, start)
     return ()
 
 
-def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted], own: list[str]) -> tuple[Check, ...]:
+def _went_on(fit: Fit, fitted: Fitted, engine: Engine, start: tuple[Fit, Fitted]) -> tuple[Check, ...]:
     """Of a fit that goes on with adapter and head of another: its first loss is nearer to what they give on the same rows
     than to what a fresh head does, and what it says of its rows changed.
     """
     places, weights = fit.batches()[0]
     units, weights = fit.spread(places, weights)
     first = [fit.texts[place] for place in places]
-    texts = list(dict.fromkeys((*first, *own)))
+    texts = list(dict.fromkeys((*first, *fit.texts[-MOST_ROWS:])))
     at = {text: place for place, text in enumerate(texts)}
     before, after = (engine.features(texts, under[0].recipe, under) for under in (start, (fit, fitted)))
     hidden = before.shape[1]

@@ -20,8 +20,7 @@ from lowres.cli import main
 from lowres.cli.main import app
 from lowres.data.task import load_task
 from tests.cli.conftest import QUICK, call
-from tests.conftest import toy_rows, write_table
-from tests.faults.conftest import hear_ctrl_c
+from tests.conftest import HEARING, toy_rows, write_table
 
 
 @pytest.fixture
@@ -368,11 +367,10 @@ def test_a_group_without_a_command_shows_which_there_are() -> None:
 
 
 def start(study: list[str], tmp_path: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "lowres", "run", *study, "--set", "recipe.min_steps=400"]
+    words = [sys.executable, "-c", HEARING, "run", *study, "--set", "recipe.min_steps=400"]
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     ends = time.monotonic() + 60
     while not list((tmp_path / "store").glob("fits/*")) and time.monotonic() < ends and process.poll() is None:
         time.sleep(0.05)

@@ -64,6 +64,7 @@ def test_json_is_all_there_is_on_stdout(adapter: Path, toy_table: Path, tmp_path
     )
     found = json.loads(made.stdout)
     assert found["settings"] == {"bits": "dynamic"}
+    assert (found["kept"], found["folder"]) == (True, str(tmp_path / "q"))
     assert [one["rows"] for one in found["domains"]] == [9, 9]
 
 
@@ -71,13 +72,16 @@ def test_a_refused_model_shows_what_it_costs(adapter: Path, toy_table: Path, tmp
     words = ["compress", adapter, "--method", "distil", "--width", "16", "--epochs", "0", "--task", toy_table]
     found = call(*words, "--max-loss", "0", "--out", tmp_path / "m", "--json")
     assert found.exit_code == 1
-    assert "--max-loss 0" in found.stderr
-    assert min(one["change"]["mean"] for one in json.loads(found.stdout)["domains"]) < 0
+    said = json.loads(found.stdout)
+    assert (said["kept"], "folder" in said) == (False, False)
+    assert said["faults"]
+    assert all(line in found.stderr for line in said["faults"])
+    assert min(one["change"]["mean"] for one in said["domains"]) < 0
     assert not (tmp_path / "m").exists()
     for names in (",", ""):
         nameless = call(*words, "--target", names, "--out", tmp_path / "m")
         assert nameless.exit_code == 2
-        assert "holds none" in nameless.stderr
+        assert "--target names nothing" in nameless.stderr
 
 
 def test_speed_of_early_exits(adapter: Path, toy_table: Path, tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_a_loss_is_refused(adapter: Path, toy_table: Path, tmp_path: Path) -> No
     ]
     refused = call("compress", adapter, *words, "--out", tmp_path / "s")
     assert refused.exit_code == 1
-    assert "--max-loss 0.001" in refused.stderr
+    assert "max_loss of 0.001" in refused.stderr
     assert not (tmp_path / "s").exists()
 
 

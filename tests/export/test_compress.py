@@ -18,12 +18,12 @@ from lowres.analysis import asked
 from lowres.analysis.explain import explain
 from lowres.data.rows import Rows
 from lowres.data.task import Task
-from lowres.errors import LowresError, UserError
+from lowres.errors import UserError
 from lowres.export import compress as compressing
 from lowres.export import cutting, teaching
 from lowres.export.compare import flops
 from lowres.export.compress import Ground, compress, ground
-from lowres.export.compression import Compression
+from lowres.export.compression import Compression, MaxLossError
 from lowres.export.shrink import METHODS, Distil, EarlyExit, LowRank, Prune, Quantise, settings_of
 from lowres.export.whole import with_encoder
 from lowres.models.backbone import Backbone
@@ -164,7 +164,7 @@ def test_a_loss_above_the_bound_is_refused(model: Classifier, where: Ground, tmp
     found = compress(model, where, "distil", ruined, tmp_path / "all")
     worst = -found.worst().change.mean
     assert worst > 0.02
-    with pytest.raises(LowresError, match=f"max-loss.*{found.worst().domain}") as error:
+    with pytest.raises(MaxLossError, match=f"{found.worst().domain}: .* max_loss") as error:
         compress(model, where, "distil", ruined, tmp_path / "none", max_loss=worst - 0.01)
     assert error.value.exit_code == 1
     assert not (tmp_path / "none").exists()

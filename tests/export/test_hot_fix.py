@@ -17,7 +17,7 @@ from lowres.data.leaks import normalise
 from lowres.data.task import Task
 from lowres.errors import LowresError, UserError
 from lowres.export import hot_fix
-from lowres.export.hot_fix import PatchError, hold_out, make_fixes, patch
+from lowres.export.hot_fix import PatchError, make_fixes, patch, patch_rows
 from lowres.export.mend import Mending, mended
 from lowres.files import write_sums
 from lowres.kinds import Given
@@ -119,7 +119,7 @@ def test_fixes_that_are_test_rows_leave_them_and_replay_is_train_rows_alone(adap
     texts = [text.upper() + " !!" for rows in chosen.values() for text in rows.texts]
     texts.append(task.domains["film"].train.texts[0])
     fixes = make_fixes(model, texts, ["positive"] * 4)
-    held = hold_out(model, fixes, task, (), 10_000, "name")
+    held = patch_rows(model, fixes, task, (), 10_000, "name")
     gone = {row for rows in chosen.values() for row in rows.ids}
     for name, domain in task.domains.items():
         assert set(held.tests[name].ids) == set(domain.test.ids) - gone
@@ -168,7 +168,7 @@ def test_rows_that_were_fixes_are_never_scored(adapter: Path, toy_task: Task, tm
         rows, left = asked.kept(model, test)
         assert (set(rows.ids), left) == (set(test.ids) - {test.ids[2]}, 1)
         assert asked.score(model, test)["macro_f1"] == pytest.approx(film.after)
-    held = hold_out(baked, make_fixes(baked, TEXTS, ["positive"] * 2), toy_task, ["film"], 10, "name")
+    held = patch_rows(baked, make_fixes(baked, TEXTS, ["positive"] * 2), toy_task, ["film"], 10, "name")
     assert (test.ids[2] in held.tests["film"].ids, held.left_out["film"]) == (False, 1)
     (mark,) = made.record.seen
     assert mark in (tmp_path / "baked" / "lowres.json").read_text()
@@ -187,7 +187,7 @@ def test_the_group_of_a_fix_leaves_with_it(adapter: Path, toy_task: Task) -> Non
     task = replace(toy_task, domains={"film": replace(domain, **parts)})
     model = load_classifier(adapter)
     fixes = make_fixes(model, [parts["test"].texts[4], parts["train"].texts[1]], ["positive"] * 2)
-    held = hold_out(model, fixes, task, (), 10_000, "name")
+    held = patch_rows(model, fixes, task, (), 10_000, "name")
     assert set(held.tests["film"].ids) == set(domain.test.ids) - set(domain.test.ids[3:6])
     assert held.left_out["film"] == 3
     assert set(held.replay.ids) == set(domain.train.ids) - set(domain.train.ids[:3])

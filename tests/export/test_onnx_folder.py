@@ -69,13 +69,16 @@ def test_the_program_answers_on_the_command_line(exported: tuple[Classifier, Pat
     found = [json.loads(line) for line in run_clean(site, code, *words, cwd=folder).splitlines()]
     said = model.predict_all(given)
     assert found == pytest.approx(said, abs=1e-3) if model.kind == "regression" else found == said
-    nothing = "import runpy; print(runpy.run_path('example.py')['predict']([]))"
-    assert run_clean(site, nothing, cwd=folder).strip() == "[]"
-    wordless = (
-        "import runpy\nsys.argv = ['example.py']\ntry: runpy.run_path('example.py', run_name='__main__')\n"
-        "except SystemExit as end: print(end.code)"
+    nothing = "import runpy\ntry: runpy.run_path('example.py')['predict']([])\nexcept ValueError as error: print(error)"
+    assert run_clean(site, nothing, cwd=folder).strip() == "no texts"
+    wrong = (
+        "import runpy\nsys.stderr = sys.stdout\nsys.argv[0] = 'example.py'\n"
+        "try: runpy.run_path('example.py', run_name='__main__')\nexcept SystemExit as end: print(end.code)"
     )
-    assert 'python example.py "a text"' in run_clean(site, wordless, cwd=folder)
+    for given in [[], *([["one", "two", "three"]] if model.kind == "pair" else [])]:
+        shown = run_clean(site, wrong, *given, cwd=folder).split()
+        assert shown[-1] == "2"
+        assert "example.py" in shown
 
 
 def test_the_folder_is_complete_and_holds_no_path(exported: tuple[Classifier, Path]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import HEARING
 
 SETTINGS = (
     "recipe.min_steps=12", "recipe.epochs=1", "recipe.max_length=24", "recipe.learning_rate=5e-3",
@@ -28,7 +29,7 @@ class Command:
 
     folder: Path
     arguments: tuple[str, ...]
-    launcher: tuple[str, ...] = ("-m", "lowres")
+    launcher: tuple[str, ...] = ("-c", HEARING)
 
     def start(self, *more: str, store: Path | None = None, out: Path | None = None) -> subprocess.Popen[str]:
         """The command as a process in a session of its own."""
@@ -40,7 +41,6 @@ class Command:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
-            preexec_fn=hear_ctrl_c,
         )
 
     def finish(self, *more: str, store: Path | None = None, out: Path | None = None) -> dict[str, Any]:
@@ -54,11 +54,6 @@ class Command:
     def store(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``lowres store …`` on its store."""
         return lowres("store", *words, "--store", str(self.folder / "store"))
-
-
-def hear_ctrl_c() -> None:
-    """In a child: a shell lets the commands in its background ignore Ctrl-C, and a child inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lowres(*words: str) -> subprocess.CompletedProcess[str]:

@@ -122,11 +122,14 @@ def test_faults_of_a_folder(backbone: Backbone, encoders: dict[str, Path], toy_t
         load_classifier(folder)
 
 
+def test_one_text_is_no_list(model: Classifier) -> None:
+    with pytest.raises(UserError, match="list of texts"):
+        model.predict("good")
+
+
 def test_no_texts_no_answers(backbone: Backbone, toy_task: Task) -> None:
     model = trained(backbone, toy_task)
     assert model.predict([]) == []
-    with pytest.raises(UserError, match="list of texts"):
-        model.predict("good")
     assert model.predict_proba([]).shape == (0, 2)
 
 

@@ -132,7 +132,7 @@ def test_a_head_goes_on_in_the_labels_it_knows(engine: FleetEngine | LoopEngine,
     (last,) = train(engine, [back], done | {still.content: onward}).values()
     assert last.head["weight"] == pytest.approx(first, abs=1e-6)
     (trained,) = train(engine, [few(uneven_task, start=source)], done).values()
-    seen = encoder_checks(few(uneven_task, start=source), trained, engine, done, list(few(uneven_task).texts))
+    seen = encoder_checks(few(uneven_task, start=source), trained, engine, done)
     assert len(seen) == 2
     assert all(check.passed for check in seen)
 
