@@ -283,8 +283,9 @@ def test_measure_noise(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_compare_with_setfit(tmp_path: Path) -> None:
+def test_compare_with_setfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("setfit", reason="SetFit is not installed: pip install lowres[bench]")
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     out = tmp_path / "found.json"
     words = [
         "--part",
