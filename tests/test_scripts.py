@@ -34,6 +34,11 @@ def test_no_script_is_left_out() -> None:
     assert {path.name for path in (ROOT / "scripts").iterdir() if path.is_file()} == RUN_HERE | RUN_ELSEWHERE | SHELL
 
 
+def tiny(encoder: Path, folder: Path) -> list[str]:
+    """Flags of a measurement that takes seconds."""
+    return ["--backbone", str(encoder), "--max-length", "24", "--source-rows", "20", "--store", str(folder / "store")]
+
+
 @pytest.mark.parametrize("name", sorted(SHELL - {"constraints.txt"}))
 def test_shell_scripts_parse(name: str) -> None:
     done = subprocess.run(["bash", "-n", str(ROOT / "scripts" / name)], capture_output=True, text=True)
@@ -171,16 +176,7 @@ def test_bench_grid(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
 
 def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "found.json", tmp_path / "page.md"
-    words = [
-        "--backbone",
-        str(encoder),
-        "--max-length",
-        "24",
-        "--source-rows",
-        "20",
-        "--store",
-        str(tmp_path / "store"),
-    ]
+    words = tiny(encoder, tmp_path)
     given = ["--pairs", "shop:film,chat:film", "--shots", "0,4", "--seeds", "2", "--methods", "probe,probe-joint"]
     run = run_script("measure_methods.py", "run", str(toy_table), "--part", "dev", *given, *words, "--out", str(out))
     assert run.returncode == 0, run.stderr
@@ -217,16 +213,7 @@ def test_measure_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_tried_methods(toy_table: Path, encoder: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
-    words = [
-        "--backbone",
-        str(encoder),
-        "--max-length",
-        "24",
-        "--source-rows",
-        "20",
-        "--store",
-        str(tmp_path / "store"),
-    ]
+    words = tiny(encoder, tmp_path)
     given = ["--pairs", "shop:film", "--shots", "4", "--seeds", "2", "--methods", "joint,soup-tapt,soup-teaches"]
     run = run_script("tried_methods.py", "run", str(toy_table), "--part", "dev", *given, *words, "--out", str(out))
     assert run.returncode == 0, run.stderr
