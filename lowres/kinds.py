@@ -81,9 +81,12 @@ def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
     Raises:
         UserError: No text, one text where the kind takes two or words, or two where it takes one; one text and no list of them.
     """
-    if isinstance(texts, str):
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise UserError(
-            "texts are no list", got="a single str", expected="a list of texts", hint="put it in a list: [text]"
+            "texts are no list",
+            got=f"a single {type(texts).__name__}",
+            expected="a list of texts",
+            hint="put it in a list: [text]",
         )
     one = _paired if kind == "pair" else _listed if KINDS[kind].unit == "word" else _single
     return [one(number, text) for number, text in enumerate(texts)]

@@ -113,6 +113,9 @@ def compress(
     loaded = task_of(model, task, DownloadProgress(), (*sources, *targets))
     for line in loaded.notes:
         say(line)
+    say(
+        f"{method}: learning from at most {texts} train texts a domain (--texts), then both models answer the test rows"
+    )
     try:
         with ShareProgress(method) as progress:
             found = act(

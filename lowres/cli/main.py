@@ -90,7 +90,7 @@ def main() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """Ctrl-C. An error raised while torch starts would abort inside its libraries, so there it ends at once: nothing is trained yet."""
     if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
-        say("interrupted before anything was trained; what was kept before stays")
+        say("interrupted while it was starting; nothing was being trained yet")
         _leave()
     raise KeyboardInterrupt
 

@@ -55,6 +55,12 @@ def fit(
         )
     study = Study(config=build_config(given, file=file, sets=sets), downloads=DownloadProgress())
     (check_free if head == "stock" else check_place)(out)
+    if (out / "compression.json").exists():
+        raise UserError(
+            f"{out} holds a compressed model",
+            expected="a folder without one",
+            hint="choose another --out, or remove it",
+        )
     for line in study.task.notes:
         say(line)
     model = study.fit(on, start_from=start_from, shots=shots, method=method, draw=draw, head=head)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lowres.data.rows import unit_sizes
 from lowres.data.tokens import HEAD, Tokens, truncations
-from lowres.errors import LowresError, UserError
+from lowres.errors import LowresError, UserError, clean
 from lowres.files import SUMS, replacing_folder, write_sums
 from lowres.kinds import KINDS, Given, rows_of
 from lowres.models import adapters, early_exit, encoder
@@ -147,6 +147,10 @@ class Classifier:
     device: str = "cpu"
     precision: str = "fp32"
 
+    def __repr__(self) -> str:
+        method = self.about.get("method", "fitted")
+        return f"Classifier({self.backbone.name}, {method}, {self.kind}: {len(self.labels)} labels, {clean(', '.join(self.labels[:4]))})"
+
     def predict_proba(self, texts: Sequence[Given]) -> npt.NDArray[np.float32]:
         """Probabilities in the order of ``labels``, [texts, classes]; of a model of words [words of all texts, tags]; of one of
         numbers the numbers, [texts, 1].
@@ -234,7 +238,7 @@ class Classifier:
         if not KINDS[self.kind].single:
             raise UserError(f"the model gives {KINDS[self.kind].title}", expected="predict_all")
         threshold = 0.0 if min_precision is None else self.operating(min_precision).threshold
-        if not len(texts):
+        if not rows_of(self.kind, texts):
             return []
         rows = self.predict_proba(texts)
         named = [self.labels[place] for place in rows.argmax(axis=1)]
@@ -540,7 +544,7 @@ def _record(folder: Path) -> Record:
     if not path.is_file():
         raise UserError(
             f"{folder} is no adapter folder",
-            got="no lowres.json",
+            got="no lowres.json" if folder.is_dir() else "no such folder",
             hint="give a folder such as runs/NAME/best/TARGET-SHOTS",
         )
     content = read_json(path)

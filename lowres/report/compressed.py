@@ -30,7 +30,7 @@ def how(found: Compression) -> str:
     )
     return (
         f"{HOW}{over} Milliseconds of a text on {found.device} ({found.precision}, {found.threads} threads), tokenising included,"
-        " both taking turns on the same texts."
+        " both taking turns on the same texts: how many times as fast is the median over the turns, not the quotient of the two medians."
     )
 
 
@@ -97,7 +97,7 @@ def matrix(found: Sequence[Compression]) -> Table:
     header = (
         "compression",
         "MB",
-        "× faster at 1",
+        "× as fast at 1",
         "at 32",
         "operations",
         *(f"{one.domain}: {metric_name(first.metric)}" for one in first.domains),
@@ -156,7 +156,7 @@ def _costs(found: Compression) -> Table:
         ("parameters, millions", counted(before.parameters / 1e6, 2), counted(after.parameters / 1e6, 2), percent(after.parameters / before.parameters)),
         ("operations a text, millions", counted(before.flops / 1e6), counted(after.flops / 1e6), percent(after.flops / before.flops)),
         *(
-            (f"ms a text, {size} at once", counted(time, 2), counted(after.milliseconds[size], 2), f"{found.speed_up[size]:.2f} × faster")
+            (f"ms a text, {size} at once", counted(time, 2), counted(after.milliseconds[size], 2), f"{found.speed_up[size]:.2f} × as fast")
             for size, time in before.milliseconds.items()
         ),
     )  # fmt: skip

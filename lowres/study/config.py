@@ -143,7 +143,7 @@ def build_config(given: Mapping[str, Any], *, file: str | Path | None = None, se
                 _put(merged, name.replace("-", "_"), value)
     for name in LISTS:
         if name in merged:
-            merged[name] = _listed(merged[name])
+            merged[name] = _listed(name, merged[name])
     return parse(StudyConfig, merged, str(file) if file else "settings")
 
 
@@ -185,9 +185,12 @@ def _put(merged: dict[str, Any], name: str, value: Any) -> None:
     place[last] = value
 
 
-def _listed(value: Any) -> Any:
+def _listed(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        found = [part.strip() for part in value.split(",") if part.strip()]
+        if not found:
+            raise UserError(f"{name} names nothing", got=repr(value), hint=f"leave {name} out for its default")
+        return found
     return [value] if isinstance(value, int) else value
 
 

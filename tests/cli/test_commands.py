@@ -637,3 +637,11 @@ def test_ctrl_c_while_torch_starts_raises_nothing_inside_it(
     with pytest.raises(LeftError if starting else KeyboardInterrupt):
         main._interrupt(signal.SIGINT, None)
     assert ("interrupted" in capsys.readouterr().err) == starting
+
+
+@pytest.mark.parametrize("option", ["--source", "--target", "--shots", "--methods"])
+def test_an_option_that_names_nothing_is_refused(toy_table: Path, option: str) -> None:
+    for names in (",", ""):
+        found = call("plan", toy_table, option, names)
+        assert found.exit_code == 2
+        assert f"{option.strip('-')} names nothing" in found.stderr

@@ -43,6 +43,9 @@ def test_a_model_is_made_and_shown(adapter: Path, toy_table: Path, tmp_path: Pat
     refused = call("report", tmp_path / "s", "--format", "latex")
     assert refused.exit_code == 2
     assert "latex" in refused.stderr
+    over = call("fit", toy_table, "--on", "film", "--shots", "4", "--out", tmp_path / "s", *QUICK)
+    assert over.exit_code == 2
+    assert "holds a compressed model" in over.stderr
     score = json.loads(call("evaluate", tmp_path / "s", toy_table, "--on", "chat").stdout)
     chat = next(one for one in said["domains"] if one["domain"] == "chat")
     assert score["macro_f1"] == pytest.approx(chat["after"]["mean"])

@@ -123,8 +123,15 @@ def test_faults_of_a_folder(backbone: Backbone, encoders: dict[str, Path], toy_t
 
 
 def test_one_text_is_no_list(model: Classifier) -> None:
-    with pytest.raises(UserError, match="list of texts"):
-        model.predict("good")
+    for given in ("good", None):
+        with pytest.raises(UserError, match="list of texts"):
+            model.predict(given)  # type: ignore[arg-type]
+
+
+def test_a_model_is_shown_in_a_line(model: Classifier) -> None:
+    assert len(repr(model)) < 200
+    assert model.backbone.name in repr(model)
+    assert "positive" in repr(model)
 
 
 def test_no_texts_no_answers(backbone: Backbone, toy_task: Task) -> None:
