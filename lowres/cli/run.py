@@ -236,6 +236,10 @@ def _power_lines(power: list[Power]) -> list[str]:
     return lines
 
 
+def _draws(count: int) -> str:
+    return "1 draw" if count == 1 else f"{count} draws"
+
+
 def _title(study: Study) -> str:
     from lowres.study.config import StudyConfig
     from lowres.study.protocol import PAIRS
@@ -245,7 +249,7 @@ def _title(study: Study) -> str:
     size, own = f"{backbone.parameters / 1e6:.1f}M", study.config.adapter
     size += f" · {own}" * (own != StudyConfig.adapter)
     return (
-        f"{task.name} v{task.version} · {backbone.name} {size} · {task.metric} · {study.config.seeds} draws · test rows: {rows}"
+        f"{task.name} v{task.version} · {backbone.name} {size} · {task.metric} · {_draws(study.config.seeds)} · test rows: {rows}"
         f" · row cap {study.plan.row_cap}" + (f" · {study.config.protocol}" if study.config.protocol != PAIRS else "")
     )
 

@@ -80,7 +80,7 @@ def shots(task: str, train: Rows, k: int, draw: int) -> Rows:
             f"domain {train.domain!r} has too few train rows of class {label!r} for {k} shots",
             got=f"{sizes[label]} rows",
             expected=f"at least {k}",
-            hint=f"ask for at most {sizes[label]} shots",
+            hint=f"ask for at most {sizes[label]} shots: --shots 0,{sizes[label]}",
         )
     left = dict.fromkeys(sizes, k)
     chosen = []
@@ -103,7 +103,7 @@ def _counted(task: str, train: Rows, k: int, draw: int) -> tuple[int, ...]:
             f"domain {train.domain!r} has too few train rows for {k} shots",
             got=f"{len(train)} rows",
             expected=f"at least {k}",
-            hint=f"ask for at most {len(train)} shots",
+            hint=f"ask for at most {len(train)} shots: --shots 0,{len(train)}",
         )
     return tuple(order[:k].tolist())
 

@@ -29,7 +29,7 @@ def how(found: Compression) -> str:
         f" and {found.draws} draws." if found.draws > 1 else ", of this one model: another draw can come out otherwise."
     )
     return (
-        f"{HOW}{over} Milliseconds of a text on {found.device} ({found.precision}, {found.threads} threads), tokenising included,"
+        f"{HOW}{over} Milliseconds of a text on {found.device} ({found.precision}, {found.threads} {'thread' if found.threads == 1 else 'threads'}), tokenising included,"
         " both taking turns on the same texts: how many times as fast is the median over the turns, not the quotient of the two medians."
     )
 
