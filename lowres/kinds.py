@@ -81,6 +81,13 @@ def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
     Raises:
         UserError: No text, one text where the kind takes two or words, or two where it takes one; one text and no list of them.
     """
+    check_list(texts)
+    one = _paired if kind == "pair" else _listed if KINDS[kind].unit == "word" else _single
+    return [one(number, text) for number, text in enumerate(texts)]
+
+
+def check_list(texts: object) -> None:
+    """Raises a ``UserError`` for one text in the place of a list of them."""
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise UserError(
             "texts are no list",
@@ -88,8 +95,6 @@ def rows_of(kind: str, texts: Iterable[Given]) -> list[str]:
             expected="a list of texts",
             hint="put it in a list: [text]",
         )
-    one = _paired if kind == "pair" else _listed if KINDS[kind].unit == "word" else _single
-    return [one(number, text) for number, text in enumerate(texts)]
 
 
 def _paired(number: int, given: object) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import lowres
 from lowres.analysis.costs import Bills, costs
-from lowres.analysis.measure import Scores, summarise
+from lowres.analysis.measure import Scores, reference, summarise
 from lowres.data.task import Task
 from lowres.methods.catalogue import METHODS
 from lowres.results import write_text
@@ -118,7 +118,7 @@ def tables(found: dict[str, Any]) -> str:
         ]
         for row in rows:
             verdict = row["verdict"]
-            said = "reference" if row["method"] == ("target-only" if budget else "source-only") else "–"
+            said = "reference" if row["method"] == reference(budget) else "–"
             if verdict is not None:
                 said = f"{_estimate(verdict['difference'], True)} {verdict['verdict']}"
             rate = row["negative_transfer_rate"]
@@ -175,15 +175,16 @@ def _estimate(one: dict[str, float] | None, signed: bool = False) -> str:
     return f"{one['mean']:{sign}.3f} [{one['low']:{sign}.3f}, {one['high']:{sign}.3f}]"
 
 
-def write_tables(page: Path, files: list[Path], adapters: bool = False) -> None:
+def write_tables(page: Path, files: list[Path], adapters: bool) -> None:
     """Puts the tables of each result file between its marks on the page, or one of all files that differ in the adapter."""
-    if adapters:
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-        write_between(page, *(mark.format("adapters") for mark in (BEGIN, END)), adapters_table(found))
-        return
-    for path in files:
-        begin, end = (mark.format(path.stem) for mark in (BEGIN, END))
-        write_between(page, begin, end, tables(json.loads(path.read_text(encoding="utf-8"))))
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    made = (
+        {"adapters": adapters_table([*found.values()])}
+        if adapters
+        else {name: tables(one) for name, one in found.items()}
+    )
+    for name, text in made.items():
+        write_between(page, BEGIN.format(name), END.format(name), text)
 
 
 def write_between(page: Path, begin: str, end: str, text: str) -> None:

@@ -9,32 +9,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 
 import measure_methods
 
 from lowres.methods.adaptation import tapt
-from lowres.methods.averaging import soup
+from lowres.methods.averaging import orders, soup
 from lowres.methods.catalogue import METHODS, Method
 from lowres.methods.cell import Bench
 from lowres.methods.transfer import joint, mixed
-from lowres.training.fit import Fit
-
-SURE = 0.5
-"""Share of the unlabelled rows that a teacher labels."""
-ORDERS = 3
-"""Fits of a soup."""
+from lowres.training.fit import Fit, Part
 
 
 def soup_teaches(bench: Bench) -> Fit:
     """``self-train`` with a soup as the teacher."""
-    return bench.fit([*mixed(bench), bench.guessed(soup(bench), SURE)])
+    return bench.fit(_taught(bench, soup(bench)))
 
 
 def soup_teaches_on(bench: Bench) -> Fit:
     """The same, going on from ``joint``."""
-    return bench.fit([*mixed(bench), bench.guessed(soup(bench), SURE)], start=joint(bench))
+    return bench.fit(_taught(bench, soup(bench)), start=joint(bench))
 
 
 def joint_keywords(bench: Bench) -> Fit:
@@ -44,23 +37,22 @@ def joint_keywords(bench: Bench) -> Fit:
 
 def soup_keywords(bench: Bench) -> Fit:
     """A soup of ``joint-keywords``."""
-    return _soup_of(joint_keywords, bench)
+    return orders(bench, joint_keywords(bench))
 
 
 def both_teach(bench: Bench) -> Fit:
     """``self-train`` with two teachers: a soup, and a fit on keywords."""
-    teachers = bench.fit([bench.ruled]), soup(bench)
-    return bench.fit([*mixed(bench), *(bench.guessed(teacher, SURE) for teacher in teachers)])
+    return bench.fit(_taught(bench, bench.fit([bench.ruled]), soup(bench)))
 
 
 def soup_tapt(bench: Bench) -> Fit:
     """A soup of ``tapt``."""
-    return _soup_of(tapt, bench)
+    return orders(bench, tapt(bench))
 
 
-def _soup_of(expression: Callable[[Bench], Fit], bench: Bench) -> Fit:
-    one = expression(bench)
-    return bench.mean([replace(one, replica=number) for number in range(ORDERS)])
+def _taught(bench: Bench, *teachers: Fit) -> list[Part]:
+    share = bench.settings.method.self_train.share
+    return [*mixed(bench), *(bench.guessed(teacher, share) for teacher in teachers)]
 
 
 STU, RULES = frozenset({"S", "T", "U"}), frozenset({"S", "T", "U", "rules"})

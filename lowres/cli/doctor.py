@@ -86,7 +86,7 @@ def _extras() -> str:
         for extra in extras
         if extra not in ("bench", "test")
     }
-    told = (f"{extra} {f'without {chr(32).join(names)}' if names else 'installed'}" for extra, names in missing.items())
+    told = (f"{extra} without {' '.join(names)}" if names else f"{extra} installed" for extra, names in missing.items())
     return ", ".join(told) + (": pip install 'lowres[NAME]'" if any(missing.values()) else "")
 
 

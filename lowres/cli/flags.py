@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from lowres.errors import UserError
-
 NO_FLAG = frozenset({"task", "lora", "recipe", "method"})
 Column = Annotated[str | None, typer.Option(show_default=False, help="Column name, for a table; guessed if left out.")]
 PairColumn = Annotated[
@@ -32,13 +30,9 @@ def listed(names: str | None, option: str) -> list[str]:
     Raises:
         UserError: It was given without a name.
     """
-    found = [name.strip() for name in (names or "").split(",") if name.strip()]
-    if names is not None and not found:
-        raise UserError(
-            f"{option} names nothing", got=repr(names), expected="names with commas between them",
-            hint=f"leave {option} out for its default",
-        )  # fmt: skip
-    return found
+    from lowres.study.config import parted
+
+    return [] if names is None else parted(option, names)
 
 
 def study_flags(command: Callable[..., None], skip: frozenset[str] = frozenset()) -> Callable[..., None]:

@@ -19,7 +19,7 @@ from lowres.data.task import Task
 from lowres.errors import UserError
 from lowres.export import compare
 from lowres.export.compression import Compression, MaxLossError
-from lowres.export.shrink import HALF, METHODS, EarlyExit, Settings
+from lowres.export.shrink import METHODS, EarlyExit, Settings
 from lowres.export.teaching import Teaching, Told
 from lowres.export.whole import is_stock, with_encoder
 from lowres.kinds import KINDS
@@ -178,12 +178,9 @@ def compress(
             left = found.after.flops / found.before.flops
             note = f"{left:.0%} of the operations are left on test rows of {where.sources[0]}"
             if isinstance(settings, EarlyExit) and settings.speed is None:
-                note += f"; {settings.flops or HALF:.0%} were asked for, and held on the train texts of all domains"
-            changes = {
-                "settings": {**found.settings, "speed": after.speed},
-                "warnings": [*found.warnings, note],
-            }
-            found = found.model_copy(update=changes)
+                note += f"; {settings.asked:.0%} were asked for, and held on the train texts of all domains"
+            settled, warnings = {**found.settings, "speed": after.speed}, [*found.warnings, note]
+            found = found.model_copy(update={"settings": settled, "warnings": warnings})
         check_loss(found, max_loss)
         _measured(after, where, found).save(folder, texts[:8], {RECORD: found.to_json()})
     return found

@@ -82,6 +82,11 @@ class EarlyExit:
     speed: float | None = None
     """Uncertainty below which a text leaves, 0 to 1, in place of flops."""
 
+    @property
+    def asked(self) -> float:
+        """Share of the operations that is asked for, without a speed."""
+        return self.flops or HALF
+
     def __post_init__(self) -> None:
         if self.flops is not None:
             _share("flops", self.flops)
@@ -139,7 +144,7 @@ def early_exit(model: Classifier, settings: EarlyExit, texts: Sequence[str], pla
     plain = with_encoder(model, model.merged(), place, what="merged")
     heads = exits.learned(plain, texts)
     ready = replace(plain, exits=heads, speed=1.0)
-    speed = exits.speed_for(ready, texts, settings.flops or HALF) if settings.speed is None else settings.speed
+    speed = exits.speed_for(ready, texts, settings.asked) if settings.speed is None else settings.speed
     return replace(ready, speed=speed)
 
 

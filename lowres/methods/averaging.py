@@ -19,7 +19,11 @@ def interpolate(bench: Bench) -> Fit:
 
 def soup(bench: Bench) -> Fit:
     """The mean of three joint fits that see the same rows in other orders (model soups, a:2203.05482)."""
-    one = joint(bench)
+    return orders(bench, joint(bench))
+
+
+def orders(bench: Bench, one: Fit) -> Fit:
+    """The mean of fits that see the same rows as this one in other orders."""
     return bench.mean([replace(one, replica=number) for number in range(bench.settings.method.soup.orders)])
 
 

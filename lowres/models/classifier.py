@@ -16,7 +16,7 @@ from lowres.data.rows import unit_sizes
 from lowres.data.tokens import HEAD, Tokens, truncations
 from lowres.errors import LowresError, UserError, clean
 from lowres.files import SUMS, replacing_folder, write_sums
-from lowres.kinds import KINDS, Given, rows_of
+from lowres.kinds import KINDS, Given, check_list, rows_of
 from lowres.models import adapters, early_exit, encoder
 from lowres.models.abstention import Counted, operating
 from lowres.models.backbone import NAMED, TOKENIZER_FILES, Backbone, copy_encoder, copy_tokenizer, find_backbone, inside
@@ -238,7 +238,8 @@ class Classifier:
         if not KINDS[self.kind].single:
             raise UserError(f"the model gives {KINDS[self.kind].title}", expected="predict_all")
         threshold = 0.0 if min_precision is None else self.operating(min_precision).threshold
-        if not rows_of(self.kind, texts):
+        check_list(texts)
+        if not len(texts):
             return []
         rows = self.predict_proba(texts)
         named = [self.labels[place] for place in rows.argmax(axis=1)]

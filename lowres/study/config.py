@@ -185,12 +185,24 @@ def _put(merged: dict[str, Any], name: str, value: Any) -> None:
     place[last] = value
 
 
+def parted(name: str, text: str) -> list[str]:
+    """The values of a setting that takes several with commas.
+
+    Raises:
+        UserError: There are none.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise UserError(
+            f"{name} names nothing", got=repr(text), expected="names with commas between them",
+            hint=f"leave {name} out for its default",
+        )  # fmt: skip
+    return found
+
+
 def _listed(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        found = [part.strip() for part in value.split(",") if part.strip()]
-        if not found:
-            raise UserError(f"{name} names nothing", got=repr(value), hint=f"leave {name} out for its default")
-        return found
+        return parted(name, value)
     return [value] if isinstance(value, int) else value
 
 
